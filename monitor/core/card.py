@@ -1,0 +1,169 @@
+"""The card inside a model file: what the model expects, what it returns, and a known answer.
+
+A model is one `.onnx` file; the card is one JSON document in its `metadata_props` under `CARD_KEY`.
+
+Input `window`: (batch, time, channel) float32 at `rate_hz`, conditioned as `conditioning` says, else in the
+stream's own unit: any fixed scaling is inside the graph. Outputs, by task:
+
+- forecast: `forecast`, `lower`, `upper`, each (batch, horizon, channel), in the unit of the input;
+- classify: `probabilities` (batch, class);
+- beats:    `beat` (batch, 1), the probability that a beat stands `delay` steps before the end of the window,
+            and `probabilities` (batch, class), what kind of beat it would be.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from monitor.core.blocks import Floats
+from monitor.core.conditioning import Conditioning
+from monitor.core.errors import ModelError
+
+CARD_KEY = "foretrace.card"
+SCHEMA = 1
+
+Task = Literal["forecast", "classify", "beats"]
+Cell = Literal["rnn", "lstm", "gru"]
+
+OUTPUTS: dict[Task, tuple[str, ...]] = {
+    "forecast": ("forecast", "lower", "upper"),
+    "classify": ("probabilities",),
+    "beats": ("beat", "probabilities"),
+}
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A float32 array in JSON: its shape, and its little-endian bytes in base64."""
+
+    shape: tuple[int, ...]
+    data: str
+
+    @classmethod
+    def of(cls, array: Floats) -> Tensor:
+        """Wrap an array."""
+        raw = np.ascontiguousarray(array, "<f4").tobytes()
+        return cls(tuple(int(n) for n in array.shape), base64.b64encode(raw).decode())
+
+    def array(self) -> Floats:
+        """The array; raises ValueError when shape and bytes disagree."""
+        flat = np.frombuffer(base64.b64decode(self.data, validate=True), "<f4")
+        return flat.reshape(self.shape).astype(np.float32)
+
+
+class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An input and what torch answered; the monitor asks again at load and refuses a file that differs."""
+
+    window: Tensor
+    outputs: dict[str, Tensor]
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the model learned from."""
+
+    name: str
+    licence: str = ""
+    digest: str = ""
+    """SHA-256 over the samples and labels used."""
+    train: str = ""
+    """Which part was trained on."""
+    validation: str = ""
+    """Which part was held out; the metrics speak of it."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything the monitor needs to know of a model, and everything a reader wants to."""
+
+    schema: int = SCHEMA
+    name: str
+    version: str
+    task: Task
+    cell: Cell
+    layers: int
+    hidden: int
+    parameters: int
+
+    rate_hz: float
+    """Samples a second the model works at; the monitor resamples the stream to it."""
+    window: int
+    """Steps in a window."""
+    samples_per_step: int = 1
+    """Samples the recurrent cell takes at each step; the graph folds them itself."""
+    hop: int
+    """Steps between two inferences of one stream."""
+    horizon: int = 0
+    """Steps a forecast covers."""
+    channels: int = 1
+    unit: str = ""
+    conditioning: Conditioning = Conditioning()
+
+    classes: tuple[str, ...] = ()
+    thresholds: dict[str, float] = {}
+    """Raise level by class; a class without one is never flagged."""
+    delay: int = 0
+    """beats: steps between a beat and the end of the window that tells of it."""
+    label_steps: int = 0
+    """classify: the label speaks of the last so many steps; 0 says of the whole window."""
+    coverage: float = 0.0
+    """forecast: share of values the interval is calibrated to hold."""
+
+    metrics: dict[str, float] = {}
+    source: Source
+    training: dict[str, msgspec.Raw | str | int | float | bool | list[str] | None] = {}
+    """The training configuration, flat."""
+    seed: int
+    made: str
+    """Date of the export, ISO 8601."""
+    code: str
+    """Version of this project that trained it."""
+    licence: str = "Apache-2.0"
+    intended_use: str = "Research and teaching. Not a medical device."
+    known_answer: KnownAnswer
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window: the length of the graph's time axis."""
+        return self.window * self.samples_per_step
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples between two inferences of one stream."""
+        return self.hop * self.samples_per_step
+
+    @property
+    def ident(self) -> str:
+        """NAME@VERSION."""
+        return f"{self.name}@{self.version}"
+
+
+def read_card(text: str, where: str) -> Card:
+    """The card in `text`, checked against itself; raises ModelError that names `where`."""
+    try:
+        card = msgspec.json.decode(text, type=Card)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{where}: its card cannot be read: {error}") from error
+    if card.schema != SCHEMA:
+        raise ModelError(f"{where}: card schema {card.schema}, this monitor reads {SCHEMA}; export it again")
+    problems = [
+        (card.rate_hz > 0, "rate_hz must be above 0"),
+        (1 <= card.window <= 4096, "window must be 1 to 4096 steps"),
+        (1 <= card.samples_per_step <= 64, "samples_per_step must be 1 to 64"),
+        (1 <= card.hop <= card.window, "hop must be 1 to window steps"),
+        (1 <= card.channels <= 64, "channels must be 1 to 64"),
+        (card.task != "forecast" or 1 <= card.horizon <= 4096, "a forecast needs a horizon of 1 to 4096"),
+        (card.task == "forecast" or len(card.classes) >= 2, "a classifier needs two classes or more"),
+        (set(card.thresholds) <= set(card.classes), "thresholds name a class that classes does not"),
+        (0 <= card.delay < card.window, "delay must lie within the window"),
+    ]
+    for holds, complaint in problems:
+        if not holds:
+            raise ModelError(f"{where}: its card contradicts itself: {complaint}")
+    return card
+
+
+def write_card(card: Card) -> str:
+    """The card as one line of JSON."""
+    return msgspec.json.encode(card).decode()

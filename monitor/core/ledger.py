@@ -1,0 +1,98 @@
+"""The ledger of one stream: every sample its sender sent is received or missing, and counted once.
+
+Rules:
+- Within a run, `received + missing` is the highest index seen + 1, after every block.
+- A sample that was received before is a duplicate; one that was already given up as missing stays missing and
+  is counted late as well.
+- Another run id begins a new run at index 0; a block of a run that has ended is refused, for two senders that
+  share a name would otherwise take each other's samples for gaps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from monitor.core.blocks import Block
+from monitor.core.errors import SchemaError
+from monitor.core.wire import LedgerCounts
+
+_REMEMBERED_GAPS = 64
+_REMEMBERED_RUNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a block: use its samples from `skip` on; `gap` samples are missing before them."""
+
+    skip: int
+    gap: int
+    new_run: bool
+
+
+class Ledger:
+    """Accounts for the samples of one stream; a few integer operations a block."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.next_seq = 0
+        self._run: str | None = None
+        self._ended: deque[str] = deque(maxlen=_REMEMBERED_RUNS)
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_GAPS)  # [start, end) given up as missing
+        self._received = self._missing = self._before_first = 0
+        self._duplicated = self._late = self._refused = self._invalid = self._runs = self._gap_count = 0
+
+    @property
+    def counts(self) -> LedgerCounts:
+        """The books as they stand."""
+        return LedgerCounts(
+            self._received, self._missing, self._before_first, self._duplicated, self._late, self._refused,
+            self._invalid, self._runs, self._gap_count,
+        )  # fmt: skip
+
+    def enter(self, block: Block) -> Verdict:
+        """Book the samples of `block`; raises SchemaError for a run that has ended."""
+        new_run = block.run != self._run
+        if new_run:
+            self._begin(block.run)
+        start = self.next_seq if block.seq is None else block.seq
+        end = start + len(block.values)
+        old = max(min(end, self.next_seq) - start, 0)
+        if old:
+            late = sum(max(min(end, b) - max(start, a), 0) for a, b in self._gaps)
+            self._late += late
+            self._duplicated += old - late
+        gap = max(start - self.next_seq, 0)
+        if gap:
+            self._missing += gap
+            if new_run:
+                self._before_first += gap
+            else:
+                self._gap_count += 1
+            self._gaps.append((self.next_seq, start))
+        self._received += end - start - old
+        self.next_seq = max(self.next_seq, end)
+        return Verdict(old, 0 if new_run else gap, new_run)
+
+    def refuse(self) -> None:
+        """A block of this stream could not be used."""
+        self._refused += 1
+
+    def invalid(self, samples: int) -> None:
+        """So many of the received samples carried no value."""
+        self._invalid += samples
+
+    def _begin(self, run: str) -> None:
+        if run in self._ended:
+            raise SchemaError(
+                f"stream {self.stream!r}: run {run!r} has ended, run {self._run!r} is on: expected one "
+                "sender a stream; give the second sender a stream name of its own",
+                stream=self.stream,
+                kind="ended run",
+            )
+        if self._run is not None:
+            self._ended.append(self._run)
+        self._run = run
+        self._runs += 1
+        self.next_seq = 0
+        self._gaps.clear()

@@ -1,0 +1,298 @@
+"""Bytes to blocks, and what the monitor publishes to bytes.
+
+Two encodings of a block, told apart by the first byte:
+
+- binary: a MessagePack map {stream, run, seq, t0_ns, rate_hz, channels, unit, values}, `values` being raw
+  little-endian float32, row by row (time, channel); every key but `stream` and `values` may be left out;
+- JSON: an object with the same keys, `values` a list of numbers (one channel) or of lists (several), null for
+  a missing value; `stream` may be left out where the topic names it.
+
+`decode_block` gives a block or raises SchemaError, whatever the bytes. Lengths are checked before anything is
+allocated from them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar, cast
+
+import msgspec
+import numpy as np
+
+from monitor.core.blocks import Alarm, Beat, Block, Event, Floats, Forecast, Score, is_stream_name
+from monitor.core.errors import SchemaError
+
+T = TypeVar("T")
+
+MAX_CHANNELS = 64
+MAX_RATE_HZ = 100_000.0
+MAX_SEQ = 2**62
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What both encodings share; unknown keys are ignored, so that senders may add their own."""
+
+    stream: str = ""
+    run: str = ""
+    seq: int | None = None
+    t0_ns: int | None = None
+    rate_hz: float | None = None
+    channels: tuple[str, ...] = ()
+    unit: str = ""
+
+
+class _Binary(_Head, frozen=True):
+    values: bytes = b""
+
+
+class _Json(_Head, frozen=True):
+    values: list[float | None] | list[list[float | None]] = []
+
+
+_decode_binary = msgspec.msgpack.Decoder(_Binary).decode
+_decode_json = msgspec.json.Decoder(_Json).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_block(block: Block) -> bytes:
+    """The binary encoding of `block`."""
+    return _encode(
+        _Binary(
+            block.stream, block.run, block.seq, block.t0_ns, block.rate_hz, block.channels, block.unit,
+            np.ascontiguousarray(block.values, "<f4").tobytes(),
+        ),
+    )  # fmt: skip
+
+
+def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536) -> Block:
+    """The block in `payload`; `stream` is the name its topic carries, where there is one.
+
+    Raises SchemaError, and nothing else, for anything that is not a block of at most `max_samples` samples.
+    """
+    if len(payload) > 64 * MAX_CHANNELS + 32 * max_samples:
+        raise SchemaError(
+            f"stream {stream!r}: a message of {len(payload)} bytes is larger than any block of "
+            f"{max_samples} samples",
+            stream=stream,
+            kind="too large",
+        )
+    is_json = payload[:1] in b"{ \t\r\n" if payload else False
+    try:
+        head: _Binary | _Json = _decode_json(payload) if is_json else _decode_binary(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SchemaError(
+            f"stream {stream!r}: expected a block in MessagePack or JSON, got {len(payload)} bytes "
+            f"that are not one: {error}",
+            stream=stream,
+        ) from error
+    name = head.stream or stream
+    if stream and name != stream:
+        raise SchemaError(
+            f"stream {stream!r}: the block says it is of stream {name!r}", stream=stream, kind="name"
+        )
+    _check_head(head, name)
+    values = _json_values(head, name) if isinstance(head, _Json) else _binary_values(head, name)
+    if not 1 <= len(values) <= max_samples:
+        raise SchemaError(
+            f"stream {name!r}: expected 1 to {max_samples} samples, got {len(values)}",
+            stream=name,
+            kind="length",
+        )
+    if np.isinf(values).any():
+        raise SchemaError(f"stream {name!r}: expected finite values, got infinity", stream=name, kind="infinite")
+    return Block(
+        name, values, head.run, head.seq, head.t0_ns, head.rate_hz, head.channels, head.unit,
+    )  # fmt: skip
+
+
+def _check_head(head: _Head, name: str) -> None:
+    if not is_stream_name(name):
+        shown = name[:60]
+        raise SchemaError(
+            f"expected a stream name of one to three levels of [A-Za-z0-9_-], got {shown!r}",
+            stream=shown,
+            kind="name",
+        )
+    rate = head.rate_hz
+    checks = (
+        ("seq", head.seq, head.seq is None or 0 <= head.seq < MAX_SEQ, "0 or more"),
+        ("t0_ns", head.t0_ns, head.t0_ns is None or 0 <= head.t0_ns < MAX_SEQ, "ns since 1970"),
+        ("rate_hz", rate, rate is None or 0 < rate <= MAX_RATE_HZ, f"above 0, at most {MAX_RATE_HZ:g}"),
+        ("channels", len(head.channels), len(head.channels) <= MAX_CHANNELS, f"at most {MAX_CHANNELS}"),
+        ("run", head.run[:60], len(head.run) <= 64, "at most 64 characters"),
+        ("unit", head.unit[:60], len(head.unit) <= 32, "at most 32 characters"),
+    )
+    for key, got, holds, expected in checks:
+        if not holds:
+            raise SchemaError(f"stream {name!r}: {key}: expected {expected}, got {got!r}", stream=name, kind=key)
+
+
+def _binary_values(head: _Binary, name: str) -> Floats:
+    width = 4 * max(len(head.channels), 1)
+    if len(head.values) % width:
+        raise SchemaError(
+            f"stream {name!r}: values: expected a multiple of {width} bytes (float32 x channels), "
+            f"got {len(head.values)}",
+            stream=name,
+            kind="truncated",
+        )
+    return np.frombuffer(head.values, "<f4").reshape(-1, width // 4)
+
+
+def _json_values(head: _Json, name: str) -> Floats:
+    try:
+        values = np.array(head.values, np.float64)  # None becomes NaN
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SchemaError(
+            f"stream {name!r}: values: expected numbers, or rows of equal length",
+            stream=name,
+            kind="values",
+        ) from error
+    width = max(len(head.channels), 1)
+    if values.ndim == 1 and width == 1:
+        values = values[:, None]
+    if (
+        values.ndim != 2
+        or not 1 <= values.shape[1] <= MAX_CHANNELS
+        or (head.channels and values.shape[1] != width)
+    ):
+        raise SchemaError(
+            f"stream {name!r}: expected {width} channels, got values of shape {values.shape}",
+            stream=name,
+            kind="channels",
+        )
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+class LedgerCounts(msgspec.Struct, frozen=True):
+    """What became of a stream's samples: `received + missing` is the sender's last index + 1, run by run."""
+
+    received: int = 0
+    missing: int = 0
+    before_first: int = 0
+    """How many of the missing were sent before the first block that came."""
+    duplicated: int = 0
+    late: int = 0
+    """How many of the missing came after all, too late to be used."""
+    refused: int = 0
+    """Blocks, not samples: what is refused has no trustworthy length."""
+    invalid: int = 0
+    """Received samples without a value (NaN)."""
+    runs: int = 0
+    gaps: int = 0
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """How one stream is doing, published on `<stream>/state` about once a second."""
+
+    stream: str
+    rate_hz: float
+    channels: tuple[str, ...]
+    unit: str
+    models: tuple[str, ...]
+    newest_ns: int
+    """Data time of the newest sample."""
+    warming: bool
+    """Whether some model has not yet seen a whole window since the last gap."""
+    ledger: LedgerCounts
+    windows: int = 0
+    forecasts: int = 0
+    skipped: int = 0
+    """Hops left out because the machine could not keep up."""
+    events: int = 0
+    heart_rate_bpm: float = math.nan
+    skill: float = math.nan
+    """1 - (mean squared forecast error) / (that of persistence), over the last minutes."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How the daemon is doing, published on `monitor/status`."""
+
+    name: str
+    version: str
+    state: str
+    """"online" or "offline"."""
+    started_ns: int
+    now_ns: int
+    streams: int = 0
+    windows: int = 0
+    events: int = 0
+    refused: int = 0
+    latency_p50_ms: float = math.nan
+    """From the receipt of the block that completed a window to its events."""
+    latency_p99_ms: float = math.nan
+    models: tuple[str, ...] = ()
+
+
+class _ForecastWire(msgspec.Struct, frozen=True):
+    stream: str
+    model: str
+    made_ns: int
+    rate_hz: float
+    shape: tuple[int, int]
+    mean: bytes
+    lower: bytes
+    upper: bytes
+
+
+def encode_forecast(forecast: Forecast) -> bytes:
+    """A forecast as MessagePack, its three arrays as raw little-endian float32 (horizon, channel)."""
+    steps, channels = forecast.mean.shape
+    arrays = (np.ascontiguousarray(a, "<f4").tobytes() for a in (forecast.mean, forecast.lower, forecast.upper))
+    return _encode(
+        _ForecastWire(
+            forecast.stream, forecast.model, forecast.made_ns, forecast.rate_hz, (steps, channels), *arrays
+        ),
+    )
+
+
+def decode_forecast(payload: bytes) -> Forecast:
+    """The forecast in `payload`; raises SchemaError."""
+    wire = _published(payload, _ForecastWire)
+    try:
+        mean, lower, upper = (
+            np.frombuffer(raw, "<f4").reshape(wire.shape) for raw in (wire.mean, wire.lower, wire.upper)
+        )
+    except ValueError as error:
+        raise SchemaError(f"forecast of {wire.stream!r}: expected arrays of shape {wire.shape}") from error
+    return Forecast(wire.stream, wire.model, wire.made_ns, wire.rate_hz, mean, lower, upper)
+
+
+def encode(message: Event | Alarm | Beat | Score | StreamState | Status | list[Score]) -> bytes:
+    """Anything else that is published, as MessagePack."""
+    return _encode(message)
+
+
+def decode_event(payload: bytes) -> Event | Alarm:
+    """An event, or an alarm that changed; raises SchemaError."""
+    return cast("Event | Alarm", _published(payload, cast("type[object]", Event | Alarm)))
+
+
+def decode_beat(payload: bytes) -> Beat:
+    """A beat; raises SchemaError."""
+    return _published(payload, Beat)
+
+
+def decode_scores(payload: bytes) -> list[Score]:
+    """The scores of one or more hops; raises SchemaError."""
+    return _published(payload, list[Score])
+
+
+def decode_state(payload: bytes) -> StreamState:
+    """The state of a stream; raises SchemaError."""
+    return _published(payload, StreamState)
+
+
+def decode_status(payload: bytes) -> Status:
+    """The status of the daemon; raises SchemaError."""
+    return _published(payload, Status)
+
+
+def _published(payload: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SchemaError(
+            f"expected a published {kind}, got {len(payload)} bytes that are not one: {error}"
+        ) from error

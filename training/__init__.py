@@ -1,0 +1,1 @@
+"""Train small recurrent forecasters and classifiers and export them as self-describing ONNX files."""
