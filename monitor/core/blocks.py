@@ -81,8 +81,10 @@ class Event(msgspec.Struct, frozen=True, tag="event", tag_field="what"):
     label: str
     """Which class, limit or fault: "V", "spike", "heart-rate", "gap"."""
     t_ns: int
-    """Where it begins in the signal."""
+    """The moment it is about: the R peak of a beat, else the sample at which it was flagged."""
+    start_ns: int
     end_ns: int
+    """The part of the signal it speaks of."""
     score: float
     threshold: float
     model: str = ""

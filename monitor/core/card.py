@@ -105,6 +105,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Raise level by class; a class without one is never flagged."""
     delay: int = 0
     """beats: steps between a beat and the end of the window that tells of it."""
+    beat_level: float = 0.5
+    """beats: probability from which a beat is taken to be there."""
     label_steps: int = 0
     """classify: the label speaks of the last so many steps; 0 says of the whole window."""
     coverage: float = 0.0

@@ -1,0 +1,203 @@
+"""The configuration: one TOML file into frozen structs, with where each value came from.
+
+Flags win over the environment, the environment over the file, the file over the defaults. The environment has
+one rule: MONITOR_SECTION__KEY=value sets `key` of `[section]`, MONITOR_KEY=value a key at the top. Values are
+read as TOML where they are TOML, else as text.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from monitor.core.alarms import Rule
+from monitor.core.errors import ConfigError
+from monitor.core.intake import Plan
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class ZeroMQ(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples in over ZeroMQ; senders connect a PUB socket."""
+
+    listen: str = "tcp://127.0.0.1:5555"
+    """Address to bind; empty turns it off."""
+    queue: Count = 100_000
+    """Messages that may wait in the socket."""
+
+
+class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples in, and events, states and status out, over an MQTT broker."""
+
+    host: str = ""
+    """The broker; empty turns it off."""
+    port: Port = 1883
+    qos: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
+    username: str = ""
+    password_file: str = ""
+    """File whose first line is the password."""
+    keepalive_s: Count = 15
+    reconnect_max_s: Positive = 30.0
+    """Longest wait between two attempts to connect."""
+
+
+class Feed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the daemon publishes, and where it answers commands."""
+
+    publish: str = "tcp://127.0.0.1:5556"
+    control: str = "tcp://127.0.0.1:5557"
+    queue: Count = 10_000
+    """Messages that may wait for a slow client; then the oldest are dropped for that client."""
+    history_s: Positive = 30.0
+    """Seconds of samples that late-comers are given."""
+
+
+class Inference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How windows become batches."""
+
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    """A batch that is not full waits so long for company."""
+    max_waiting: Count = 65_536
+    """Windows that may wait for each model; beyond that the oldest hops are skipped."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What no sender may exceed."""
+
+    streams: Count = 4096
+    block_samples: Count = 65_536
+
+
+class AlarmLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The alarm log."""
+
+    path: str = "foretrace.db"
+    """SQLite file; its folder must exist. A lock beside it keeps a second daemon away."""
+
+
+class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to do with the streams whose names match; the first entry that matches counts."""
+
+    name: str
+    """Stream name; shell patterns allowed."""
+    models: tuple[str, ...] = ()
+    rate_hz: Positive | None = None
+    channels: tuple[str, ...] = ()
+    unit: str = ""
+    max_gap_s: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    clock_jump_s: Positive = 1.0
+    heart_rate_bpm: tuple[float, float] | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The same, as the engine wants it."""
+        return Plan(**{name: getattr(self, name) for name in Plan.__struct_fields__})
+
+
+DEFAULT_STREAMS = (
+    StreamRule(name="ecg/*", models=("ecg-beats", "ecg-forecast"), unit="mV", heart_rate_bpm=(40.0, 150.0)),
+    StreamRule(name="sine/*", models=("sine-spikes", "sine-forecast"), rate_hz=50.0),
+)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a daemon is told."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "monitor"
+    """Identity of this daemon: its MQTT client id, and what it calls itself."""
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "signals"
+    """First level of every topic."""
+    models: str = ""
+    """Folder of further model files; those of the same name win over the shipped ones."""
+    zeromq: ZeroMQ = ZeroMQ()
+    mqtt: Mqtt = Mqtt()
+    feed: Feed = Feed()
+    inference: Inference = Inference()
+    limits: Limits = Limits()
+    alarm_log: AlarmLog = AlarmLog()
+    streams: tuple[StreamRule, ...] = DEFAULT_STREAMS
+    alarms: tuple[Rule, ...] = ()
+
+    def plan_of(self, stream: str) -> Plan | None:
+        """The plan of the first entry that matches the stream's name."""
+        for rule in self.streams:
+            if fnmatchcase(stream, rule.name):
+                return rule.plan
+        return None
+
+
+Origins = dict[str, str]
+
+
+def load_config(
+    path: Path | None, environment: Mapping[str, str], flags: Iterable[tuple[str, str]] = ()
+) -> tuple[Config, Origins]:
+    """Read, overlay and check; raises ConfigError that names the path of a wrong key or value.
+
+    `flags` are ("section.key", "value"). The second result says where each value that is not a default came from.
+    """
+    data, origins = _read(path) if path else ({}, {})
+    for variable in sorted(environment):
+        if variable.startswith("MONITOR_"):
+            key = variable.removeprefix("MONITOR_").lower().replace("__", ".")
+            _set(data, origins, key, environment[variable], f"environment {variable}")
+    for key, value in flags:
+        _set(data, origins, key, value, f"flag {key}={value}")
+    try:
+        return msgspec.convert(data, Config), origins
+    except msgspec.ValidationError as error:
+        where = "the configuration" if path is None else f"{path}"
+        raise ConfigError(f"{where}: {_explain(str(error), origins)}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Origins]:
+    try:
+        data = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from error
+    return data, {key: f"file {path}" for key, _ in _flat(data)}
+
+
+def _set(data: dict[str, Any], origins: Origins, key: str, text: str, origin: str) -> None:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, name = key.split(".")
+    target = data
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{origin}: expected SECTION.KEY, and `{section}` is not a section")
+    target[name] = value
+    origins[key] = origin
+
+
+def _explain(message: str, origins: Origins) -> str:
+    """Msgspec's message, with where the value came from when that was not the file."""
+    for key, origin in origins.items():
+        if not origin.startswith("file") and f"$.{key}" in message:
+            return f"{message} (from {origin})"
+    return message
+
+
+def _flat(data: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in data.items():
+        rows += _flat(value, f"{before}{key}.") if isinstance(value, dict) else [(f"{before}{key}", value)]
+    return rows
+
+
+def flat_config(config: Config) -> list[tuple[str, Any]]:
+    """Every key with its value, as "section.key"."""
+    return _flat(msgspec.to_builtins(config))

@@ -1,0 +1,218 @@
+"""The life of an alarm: one transition table, levels and hold times in data time.
+
+Rules of the file:
+- A track is one thing that can be wrong with one stream: (slot, rule). It has one alarm at a time.
+- A track is stepped in order of data time; nothing here asks what time it is.
+- An alarm is raised when its score has stood at or above `raise_level` for `hold_s`, and is over when it has
+  stayed below `clear_level` for `clear_s`. What lies between the levels changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
+from fnmatch import fnmatchcase
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.core.blocks import NS, Alarm, Ints, Kind, Priority, State
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one kind of anomaly becomes an alarm."""
+
+    kind: Kind
+    label: str = "*"
+    """Which class, limit or fault; shell patterns allowed."""
+    raise_level: float | None = None
+    """Score from which it counts; None takes the model's own threshold."""
+    clear_level: float | None = None
+    """Score below which it is over; None takes 0.8 of the raise level."""
+    hold_s: float = 0.0
+    clear_s: float = 1.0
+    priority: Priority = "medium"
+    latch: bool = False
+    """Keep it until somebody acknowledges, also when it is over."""
+
+
+DEFAULT_RULES = (
+    Rule(kind=Kind.CLASS, label="V", clear_s=3.0),
+    Rule(kind=Kind.CLASS),
+    Rule(kind=Kind.DEVIATION, raise_level=4.0, clear_level=2.0, clear_s=1.0, priority="low"),
+    Rule(kind=Kind.LIMIT, hold_s=2.0, clear_s=2.0, priority="high"),
+)
+
+
+def rule_for(rules: Iterable[Rule], kind: Kind, label: str) -> Rule:
+    """The first of `rules` that speaks of this kind and label, else the default one."""
+    for rule in (*rules, *DEFAULT_RULES):
+        if rule.kind == kind and fnmatchcase(label, rule.label):
+            return rule
+    return Rule(kind=kind)
+
+
+class Signal(Enum):
+    """What a step says to a track."""
+
+    ABOVE = auto()
+    """At or above the raise level."""
+    BETWEEN = auto()
+    BELOW = auto()
+    """Below the clear level."""
+    HELD = auto()
+    """Above for as long as hold_s."""
+    GONE = auto()
+    """Below for as long as clear_s, nothing to wait for."""
+    GONE_UNSEEN = auto()
+    """Below for as long as clear_s, but the rule latches and nobody has acknowledged."""
+    SEEN = auto()
+    """Somebody acknowledged."""
+
+
+TRANSITIONS: dict[tuple[State, Signal], State] = {
+    (State.OK, Signal.ABOVE): State.PENDING,
+    (State.PENDING, Signal.HELD): State.ACTIVE,
+    (State.PENDING, Signal.BETWEEN): State.OK,
+    (State.PENDING, Signal.BELOW): State.OK,
+    (State.ACTIVE, Signal.BELOW): State.CLEARING,
+    (State.CLEARING, Signal.ABOVE): State.ACTIVE,
+    (State.CLEARING, Signal.BETWEEN): State.ACTIVE,
+    (State.CLEARING, Signal.GONE): State.CLEARED,
+    (State.CLEARING, Signal.GONE_UNSEEN): State.LATCHED,
+    (State.LATCHED, Signal.ABOVE): State.ACTIVE,
+    (State.LATCHED, Signal.SEEN): State.CLEARED,
+}
+"""Whatever is not listed leaves the state as it is. CLEARED ends the alarm: its track is OK again."""
+
+
+class _Life:
+    """A track that is not OK."""
+
+    __slots__ = ("alarm", "since_ns", "state")
+
+    def __init__(self, alarm: Alarm, since_ns: int) -> None:
+        self.alarm, self.since_ns, self.state = alarm, since_ns, State.OK
+
+
+class Track(msgspec.Struct, frozen=True):
+    """A rule applied to one label, with its levels made numbers."""
+
+    kind: Kind
+    label: str
+    rule: Rule
+    raise_level: float
+    clear_level: float
+    model: str = ""
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule], kind: Kind, label: str, default_level: float, model: str = "") -> Track:
+        """The track of `label` under the rule that speaks of it."""
+        rule = rule_for(rules, kind, label)
+        level = default_level if rule.raise_level is None else rule.raise_level
+        clear = 0.8 * level if rule.clear_level is None else min(rule.clear_level, level)
+        return cls(kind, label, rule, level, clear, model)
+
+
+class Alarms:
+    """All tracks of up to `capacity` streams."""
+
+    def __init__(self, tracks: Sequence[Track], capacity: int, name_of: Callable[[int], str]) -> None:
+        self.tracks = tuple(tracks)
+        self._name_of = name_of
+        self._busy = np.zeros((capacity, len(self.tracks)), np.bool_)  # tracks that are not OK
+        self._lives: dict[tuple[int, int], _Life] = {}
+
+    def busy(self, slots: Ints, track: int) -> NDArray[np.bool_]:
+        """Whether the track is anything but OK, for each of `slots`."""
+        busy: NDArray[np.bool_] = self._busy[slots, track]
+        return busy
+
+    def step(self, slots: Ints, track: int, t_ns: Ints, score: NDArray[np.floating]) -> list[tuple[int, Alarm]]:
+        """One step of `track` for distinct `slots` (n,): scores (n,) at data times (n,).
+
+        Returns (row, alarm) for each alarm whose published state changed.
+        """
+        rows = np.flatnonzero((score >= self.tracks[track].raise_level) | self._busy[slots, track])
+        changed = []
+        for row in rows.tolist():
+            changed += [
+                (row, alarm) for alarm in self._step(int(slots[row]), track, int(t_ns[row]), float(score[row]))
+            ]
+        return changed
+
+    def _step(self, slot: int, index: int, t_ns: int, score: float) -> list[Alarm]:
+        track = self.tracks[index]
+        life = self._lives.get((slot, index))
+        if life is None:
+            life = self._lives[slot, index] = _Life(self._new(slot, track, t_ns, score), t_ns)
+            self._busy[slot, index] = True
+        if score > life.alarm.score:
+            life.alarm = msgspec.structs.replace(life.alarm, score=score)
+        if score >= track.raise_level:
+            signal = Signal.ABOVE
+        else:
+            signal = Signal.BETWEEN if score >= track.clear_level else Signal.BELOW
+        changed = self._move(life, signal, t_ns)
+        if life.state is State.PENDING and t_ns - life.since_ns >= track.rule.hold_s * NS:
+            changed += self._move(life, Signal.HELD, t_ns)
+        if life.state is State.CLEARING and t_ns - life.since_ns >= track.rule.clear_s * NS:
+            unseen = track.rule.latch and not life.alarm.acknowledged
+            changed += self._move(life, Signal.GONE_UNSEEN if unseen else Signal.GONE, t_ns)
+        self._end_if_over(slot, index, life)
+        return changed
+
+    def _move(self, life: _Life, signal: Signal, t_ns: int) -> list[Alarm]:
+        state = TRANSITIONS.get((life.state, signal), life.state)
+        if state is life.state:
+            return []
+        # To and fro between active and clearing is the alarm's own business.
+        published = state in (State.LATCHED, State.CLEARED) or (
+            state is State.ACTIVE and life.state is not State.CLEARING
+        )
+        life.state, life.since_ns = state, t_ns
+        if not published:
+            return []
+        life.alarm = msgspec.structs.replace(life.alarm, state=state, changed_ns=t_ns)
+        return [life.alarm]
+
+    def _end_if_over(self, slot: int, index: int, life: _Life) -> None:
+        if life.state in (State.OK, State.CLEARED):
+            del self._lives[slot, index]
+            self._busy[slot, index] = False
+
+    def acknowledge(self, alarm_id: str) -> list[Alarm]:
+        """Somebody has seen the alarm of this id, or all with an empty id; the alarms that changed."""
+        changed = []
+        for (slot, index), life in list(self._lives.items()):
+            alarm = life.alarm
+            if alarm.state is State.OK or alarm.acknowledged or alarm_id not in ("", alarm.id):
+                continue
+            life.alarm = msgspec.structs.replace(alarm, acknowledged=True)
+            changed += self._move(life, Signal.SEEN, alarm.changed_ns) or [life.alarm]
+            self._end_if_over(slot, index, life)
+        return changed
+
+    def open(self) -> list[Alarm]:
+        """The alarms that are active or latched, by the time they were raised."""
+        alive = [life.alarm for life in self._lives.values() if life.alarm.state is not State.OK]
+        return sorted(alive, key=lambda alarm: (alarm.raised_ns, alarm.id))
+
+    def _new(self, slot: int, track: Track, t_ns: int, score: float) -> Alarm:
+        stream = self._name_of(slot)
+        seed = f"{stream}\n{track.kind}\n{track.label}\n{t_ns}"
+        return Alarm(
+            id=hashlib.blake2b(seed.encode(), digest_size=6).hexdigest(),
+            stream=stream,
+            kind=track.kind,
+            label=track.label,
+            priority=track.rule.priority,
+            state=State.OK,  # becomes visible when it becomes active
+            raised_ns=t_ns,
+            changed_ns=t_ns,
+            score=score,
+            threshold=track.raise_level,
+            model=track.model,
+        )

@@ -1,0 +1,169 @@
+"""The engine: the one file that knows the order of steps, from a block to events.
+
+    push(block)               ledger, gaps and segments, into the lanes of the stream's models
+    ready(model, limit)       a batch of windows that wait for inference
+    conclude(batch, outputs)  scores, alarms, events: one window in, its events out, in order for each stream
+
+No clock, no sockets, no threads. What happens does not depend on how samples were cut into blocks, on when they
+came, or on how windows were put into batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.alarms import Rule
+from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score
+from monitor.core.card import Card
+from monitor.core.intake import Intake, Plan, Stream
+from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for, rounds
+from monitor.core.lanes import Batch, Lane
+from monitor.core.scoring import Doubles
+from monitor.core.wire import StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What a batch told, row by row."""
+
+    batch: Batch
+    outputs: Mapping[str, Floats]
+    kinds: tuple[tuple[Kind, str, float], ...]
+    """Kind, label and threshold of each column of `scores`."""
+    scores: Doubles
+    """(n, track); NaN where there is nothing to say."""
+    notices: list[tuple[int, Notice]]
+    """Row of the batch, and what was flagged."""
+
+
+class Engine:
+    """All streams and models of one daemon."""
+
+    def __init__(
+        self,
+        cards: Mapping[str, Card],
+        plan_of: Callable[[str], Plan | None],
+        *,
+        rules: Sequence[Rule] = (),
+        max_streams: int = 4096,
+        max_waiting: int = 65_536,
+    ) -> None:
+        """`cards` by model name; `plan_of` says what to do with a stream, None to refuse it."""
+        self.lanes = {name: Lane(name, card, max_streams, max_waiting) for name, card in cards.items()}
+        self._intake = Intake(self.lanes, plan_of, max_streams)
+        self._judges = {name: judge_for(card, rules, max_streams, self.name_of) for name, card in cards.items()}
+
+    def push(self, block: Block, now_ns: int, mark: int) -> tuple[Block | None, list[Event]]:
+        """Take a block that arrived at `now_ns`; `mark` comes back with the windows it completes.
+
+        Returns the block with everything its sender left open filled in, less the samples that were known
+        already (None when all were), and what the block itself made known: gaps, restarts, clock jumps.
+        Raises SchemaError when the block cannot be used.
+        """
+        known = len(self._intake.streams)
+        result = self._intake.push(block, now_ns, mark)
+        for stream in self._intake.streams[known:]:
+            self._set_limits(stream)
+        return result
+
+    def _set_limits(self, stream: Stream) -> None:
+        for lane in stream.lanes:
+            judge = self._judges[lane.name]
+            if isinstance(judge, BeatJudge) and stream.plan.heart_rate_bpm:
+                judge.limit(stream.slot, *stream.plan.heart_rate_bpm)
+
+    def refuse(self, stream: str) -> None:
+        """A message for this stream could not even be read."""
+        self._intake.refuse(stream)
+
+    def waiting(self) -> int:
+        """Windows that wait for inference, over all models."""
+        return sum(lane.waiting() for lane in self.lanes.values())
+
+    def ready(self, model: str, limit: int) -> Batch | None:
+        """Up to `limit` windows of `model`, oldest first; None when none wait."""
+        return self.lanes[model].take(limit)
+
+    def conclude(self, batch: Batch, outputs: dict[str, Floats]) -> Conclusion:
+        """What the model's outputs for `batch` mean. Batches of a model must be concluded in order."""
+        judge = self._judges[batch.model]
+        scores = np.full((len(batch), len(judge.tracks)), np.nan)
+        notices: list[tuple[int, Notice]] = []
+        for rows in rounds(batch.slots):
+            some = {name: values[rows] for name, values in outputs.items()}
+            scores[rows], found = judge.step(batch.rows(rows), some)
+            notices += [(int(rows[row]), notice) for row, notice in found]
+        for row, notice in notices:
+            self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
+        kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
+        return Conclusion(batch, outputs, kinds, scores, notices)
+
+    def forecast(self, conclusion: Conclusion, row: int) -> Forecast:
+        """The forecast in one row of a forecast model's conclusion."""
+        batch, out = conclusion.batch, conclusion.outputs
+        card = self.lanes[batch.model].card
+        return Forecast(
+            self.name_of(int(batch.slots[row])), card.ident, int(batch.t_ns[row]), card.rate_hz,
+            out["forecast"][row], out["lower"][row], out["upper"][row],
+        )  # fmt: skip
+
+    def scores(self, conclusion: Conclusion, row: int) -> list[Score]:
+        """The scores in one row, where there are any."""
+        stream, t_ns = self.name_of(int(conclusion.batch.slots[row])), int(conclusion.batch.t_ns[row])
+        return [
+            Score(stream, kind, label, t_ns, value, threshold)
+            for (kind, label, threshold), value in zip(
+                conclusion.kinds, conclusion.scores[row].tolist(), strict=True
+            )
+            if not math.isnan(value)
+        ]
+
+    def name_of(self, slot: int) -> str:
+        """The stream that has this slot."""
+        return self._intake.streams[slot].name
+
+    def acknowledge(self, alarm_id: str) -> list[Alarm]:
+        """Somebody has seen this alarm, or all with an empty id; those that changed."""
+        return [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
+
+    def open_alarms(self) -> list[Alarm]:
+        """Alarms that are active or latched, by the time they were raised."""
+        alarms = [alarm for judge in self._judges.values() for alarm in judge.open()]
+        return sorted(alarms, key=lambda alarm: (alarm.raised_ns, alarm.id))
+
+    def states(self) -> list[StreamState]:
+        """How every stream is doing."""
+        return [self._state(stream) for stream in self._intake.streams]
+
+    def _state(self, stream: Stream) -> StreamState:
+        slot = stream.slot
+        rate_bpm = skill = math.nan
+        forecasts = 0
+        for lane in stream.lanes:
+            judge = self._judges[lane.name]
+            if isinstance(judge, BeatJudge):
+                newest = np.array([stream.newest_ns])
+                rate_bpm = float(judge.picker.rate_bpm(np.array([slot]), newest)[0])
+            elif isinstance(judge, ForecastJudge):
+                skill = judge.scorer.skill(slot)
+                forecasts += int(lane.inferred[slot])
+        return StreamState(
+            stream=stream.name,
+            rate_hz=stream.rate_hz,
+            channels=stream.channels,
+            unit=stream.unit,
+            models=tuple(lane.card.ident for lane in stream.lanes),
+            newest_ns=stream.newest_ns,
+            warming=any(lane.warming(slot) for lane in stream.lanes),
+            ledger=stream.ledger.counts,
+            windows=sum(int(lane.inferred[slot]) for lane in stream.lanes),
+            forecasts=forecasts,
+            skipped=sum(int(lane.skipped[slot]) for lane in stream.lanes),
+            events=stream.events,
+            heart_rate_bpm=rate_bpm,
+            skill=skill,
+        )

@@ -1,0 +1,253 @@
+"""Intake: a stream's blocks, in any cut and with any gap, become segments of samples without gaps.
+
+Rules of the file:
+- Whatever is wrong with a block ends in SchemaError before anything is changed but the count of refusals.
+- Missing samples, whether they never came or came as NaN, are a hole. A hole of at most `max_gap_s` is filled by
+  interpolation once its right edge is known; a longer one begins a new segment.
+- A sender's restart, a change of rate and a jump of its clock begin a new segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.core.blocks import NS, Block, Event, Floats, Kind
+from monitor.core.errors import SchemaError
+from monitor.core.lanes import Lane
+from monitor.core.ledger import Ledger
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says about a stream."""
+
+    models: tuple[str, ...] = ()
+    rate_hz: float | None = None
+    """Of blocks that do not say; a block that says otherwise is refused."""
+    channels: tuple[str, ...] = ()
+    unit: str = ""
+    max_gap_s: float = 0.1
+    """Gaps up to this long are filled by interpolation; a longer one begins a new segment."""
+    clock_jump_s: float = 1.0
+    """A sender's clock that jumps by more begins a new segment."""
+    heart_rate_bpm: tuple[float, float] | None = None
+    """The range of the heart rate, outside of which a limit alarm is raised."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream and how far it has come."""
+
+    name: str
+    slot: int
+    plan: Plan
+    lanes: list[Lane]
+    width: int
+    """Channels that some model looks at."""
+    ledger: Ledger
+    rate_hz: float = 0.0
+    channels: tuple[str, ...] = ()
+    unit: str = ""
+    index: int = 0
+    """Samples of the segment so far, hole included."""
+    hole: int = 0
+    """Missing samples at its end, withheld until it is known whether they can be filled."""
+    last: Floats = field(default_factory=lambda: np.full(0, np.nan, np.float32))
+    """The newest known sample."""
+    anchor: tuple[int, int] = (0, 0)
+    """Index and data time of one sample of the segment."""
+    newest_ns: int = 0
+    forecasts: int = 0
+    events: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has come yet."""
+        return self.index == 0
+
+    def time_ns(self, index: int) -> int:
+        """Data time of a sample of the segment."""
+        return self.anchor[1] + round((index - self.anchor[0]) * NS / self.rate_hz)
+
+
+class Intake:
+    """All streams of one daemon."""
+
+    def __init__(self, lanes: Mapping[str, Lane], plan_of: Callable[[str], Plan | None], max_streams: int) -> None:
+        self.streams: list[Stream] = []
+        """By slot."""
+        self._by_name: dict[str, Stream] = {}
+        self._lanes, self._plan_of, self._max_streams = lanes, plan_of, max_streams
+
+    def push(self, block: Block, now_ns: int, mark: int) -> tuple[Block | None, list[Event]]:
+        """Take a block that arrived at `now_ns`; see Engine.push."""
+        stream = self._by_name.get(block.stream) or self._open(block)
+        try:
+            rate_hz = self._check(stream, block)
+            verdict = stream.ledger.enter(block)
+        except SchemaError:
+            stream.ledger.refuse()
+            raise
+        values = block.values[verdict.skip :]
+        if not len(values):
+            return None, []
+        events: list[Event] = []
+        seq = stream.ledger.next_seq - len(values)
+        told_ns = None if block.t0_ns is None else block.t0_ns + round(verdict.skip * NS / rate_hz)
+        if stream.fresh or verdict.new_run or rate_hz != stream.rate_hz:
+            begin_ns = now_ns if told_ns is None else told_ns
+            if not stream.fresh:
+                events.append(_fault(stream, "restart", begin_ns, "the sender began a new run"))
+            self._begin(stream, rate_hz, begin_ns)
+        else:
+            self._continue(stream, verdict.gap, told_ns, now_ns if block.seq is None else None, events)
+        t0_ns = stream.time_ns(stream.index)
+        stream.newest_ns = t0_ns + round((len(values) - 1) * NS / rate_hz)
+        self._admit(stream, values, mark, events)
+        stream.events += len(events)
+        return Block(stream.name, values, block.run, seq, t0_ns, rate_hz, stream.channels, stream.unit), events
+
+    def refuse(self, name: str) -> None:
+        """A message for this stream could not even be read."""
+        if (stream := self._by_name.get(name)) is not None:
+            stream.ledger.refuse()
+
+    def _open(self, block: Block) -> Stream:
+        name = block.stream
+        plan = self._plan_of(name)
+        if plan is None:
+            raise SchemaError(
+                f"stream {name!r}: no [[streams]] entry of the configuration matches this name; "
+                "add one, or rename the stream",
+                stream=name,
+                kind="unknown stream",
+            )
+        if len(self.streams) >= self._max_streams:
+            raise SchemaError(
+                f"stream {name!r}: expected at most {self._max_streams} streams (max_streams)",
+                stream=name,
+                kind="too many streams",
+            )
+        lanes = [self._lanes[model] for model in plan.models]
+        width = max((lane.card.channels for lane in lanes), default=1)
+        stream = Stream(name, len(self.streams), plan, lanes, width, Ledger(name))
+        self._check(stream, block)  # a stream does not begin with a block that must be refused
+        self._by_name[name] = stream
+        self.streams.append(stream)
+        return stream
+
+    def _check(self, stream: Stream, block: Block) -> float:
+        """The block's rate; raises SchemaError when it does not fit the stream, its plan or its models."""
+        plan, name = stream.plan, stream.name
+        rate_hz = block.rate_hz or plan.rate_hz or stream.rate_hz
+        if not rate_hz:
+            raise SchemaError(
+                f"stream {name!r}: expected rate_hz in the block or in its [[streams]] entry, got neither",
+                stream=name,
+                kind="rate",
+            )
+        if plan.rate_hz and rate_hz != plan.rate_hz:
+            raise SchemaError(
+                f"stream {name!r}: expected {plan.rate_hz:g} Hz as configured, got {rate_hz:g} Hz",
+                stream=name,
+                kind="rate",
+            )
+        count = block.values.shape[1]
+        wanted = len(plan.channels or stream.channels) or max(count, stream.width)
+        if count != wanted:
+            raise SchemaError(
+                f"stream {name!r}: expected {wanted} channels, got {count}", stream=name, kind="channels"
+            )
+        unit = block.unit or plan.unit or stream.unit
+        for lane in stream.lanes:
+            if unit and lane.card.unit and unit != lane.card.unit:
+                raise SchemaError(
+                    f"stream {name!r}: model {lane.name} expects {lane.card.unit}, got {unit}",
+                    stream=name,
+                    kind="unit",
+                )
+        stream.unit = unit
+        if not stream.channels or block.channels:
+            stream.channels = block.channels or plan.channels or tuple(str(i + 1) for i in range(count))
+        return rate_hz
+
+    def _continue(
+        self, stream: Stream, gap: int, told_ns: int | None, arrived_ns: int | None, events: list[Event]
+    ) -> None:
+        """Time goes on in the segment: as the sender tells it, else as samples are counted.
+
+        `arrived_ns` is given for blocks without a sequence number: with neither that nor a time, only silence
+        can tell that samples are missing. A fast replay is no jump.
+        """
+        expected_ns = stream.time_ns(stream.index + gap)
+        at_ns = told_ns if told_ns is not None else max(arrived_ns or 0, expected_ns)
+        off_s = (at_ns - expected_ns) / NS
+        if abs(off_s) > stream.plan.clock_jump_s:
+            label = "gap" if told_ns is None else "clock"
+            events.append(_fault(stream, label, at_ns, f"time went on by {off_s:+.3f} s"))
+            self._begin(stream, stream.rate_hz, at_ns)
+            return
+        if gap:
+            events.append(_fault(stream, "gap", stream.time_ns(stream.index), f"{gap} samples missing", at_ns))
+            stream.hole += gap
+            stream.index += gap
+        if abs(off_s) * stream.rate_hz > 0.5:  # less is rounding, and would only make times jitter
+            stream.anchor = (stream.index, at_ns)
+            for lane in stream.lanes:
+                lane.anchor(stream.slot, stream.index, at_ns)
+
+    def _begin(self, stream: Stream, rate_hz: float, t_ns: int) -> None:
+        """The next sample begins a new segment."""
+        stream.rate_hz = rate_hz
+        stream.index = stream.hole = 0
+        stream.anchor = (0, t_ns)
+        stream.last = np.full(0, np.nan, np.float32)
+        for lane in stream.lanes:
+            lane.start(stream.slot, rate_hz, t_ns)
+
+    def _admit(self, stream: Stream, values: Floats, mark: int, events: list[Event]) -> None:
+        """Give samples to the lanes, short holes filled; a longer hole begins a new segment after it."""
+        known: NDArray[np.bool_] = np.logical_and.reduce(~np.isnan(values[:, : stream.width]), axis=1)
+        if known.all() and not stream.hole:
+            self._feed(stream, values, mark)
+            return
+        stream.ledger.invalid(len(values) - int(known.sum()))
+        edges = np.flatnonzero(np.diff(known)) + 1
+        for start, end in zip([0, *edges.tolist()], [*edges.tolist(), len(values)], strict=True):
+            if not known[start]:
+                stream.hole += end - start
+                stream.index += end - start
+                continue
+            if stream.hole:
+                self._mend(stream, values[start], mark, events)
+            self._feed(stream, values[start:end], mark)
+
+    def _mend(self, stream: Stream, after: Floats, mark: int, events: list[Event]) -> None:
+        """Close the hole before the known sample `after`."""
+        hole, stream.hole = stream.hole, 0
+        if not len(stream.last) or hole / stream.rate_hz > stream.plan.max_gap_s:
+            t_ns = stream.time_ns(stream.index)
+            if len(stream.last):
+                detail = f"{hole} samples without a value: windows begin anew"
+                events.append(_fault(stream, "segment", t_ns, detail))
+            self._begin(stream, stream.rate_hz, t_ns)
+            return
+        share = (np.arange(1, hole + 1) / (hole + 1))[:, None]
+        filled = stream.last * (1 - share) + after * share
+        stream.index -= hole  # they were counted when they were missing
+        self._feed(stream, filled.astype(np.float32), mark)
+
+    def _feed(self, stream: Stream, values: Floats, mark: int) -> None:
+        stream.index += len(values)
+        stream.last = values[-1]
+        for lane in stream.lanes:
+            lane.push(stream.slot, values, mark)
+
+
+def _fault(stream: Stream, label: str, t_ns: int, detail: str, end_ns: int = 0) -> Event:
+    end_ns = max(t_ns, end_ns)
+    return Event(stream.name, Kind.SIGNAL, label, t_ns, t_ns, end_ns, 1.0, 1.0, detail=detail)

@@ -1,0 +1,175 @@
+"""What a model's outputs mean: scores, alarm tracks, events. One judge for each task of the card.
+
+A judge is stepped with rows of distinct streams, each stream's rows in order of time, and returns its scores
+(row, track) with NaN for "nothing to say yet", and the notices in order, each with its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from monitor.core.alarms import Alarms, Rule, Track
+from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
+from monitor.core.card import Card
+from monitor.core.lanes import Batch
+from monitor.core.scoring import BeatPicker, Continuity, DeviationScorer, Doubles
+
+Notice = Event | Alarm | Beat
+Found = tuple[Doubles, list[tuple[int, Notice]]]
+
+
+class Judge:
+    """What is common to all tasks: continuity, and the way from a score to an alarm."""
+
+    def __init__(self, card: Card, tracks: Sequence[Track], capacity: int, names: Callable[[int], str]) -> None:
+        self.card, self.tracks = card, tuple(tracks)
+        self._alarms = Alarms(self.tracks, capacity, names)
+        self._names = names
+        self._continuity = Continuity(capacity, card.hop_samples)
+
+    def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
+        """Judge rows of distinct streams."""
+        raise NotImplementedError
+
+    def acknowledge(self, alarm_id: str) -> list[Alarm]:
+        """See Alarms.acknowledge."""
+        return self._alarms.acknowledge(alarm_id)
+
+    def open(self) -> list[Alarm]:
+        """See Alarms.open."""
+        return self._alarms.open()
+
+    def _alarm(self, part: Batch, scores: Doubles, span_s: float) -> list[tuple[int, Notice]]:
+        """Step every track with its column of `scores`; an alarm that becomes active is an event as well."""
+        found: list[tuple[int, Notice]] = []
+        span_ns = round(span_s * NS)
+        for i, track in enumerate(self.tracks):
+            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, np.nan_to_num(scores[:, i])):
+                if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
+                    found.append((row, self._event(alarm, track, int(part.t_ns[row]), span_ns)))
+                found.append((row, alarm))
+        return found
+
+    def _event(self, alarm: Alarm, track: Track, t_ns: int, span_ns: int) -> Event:
+        return Event(
+            alarm.stream, track.kind, track.label, t_ns, min(alarm.raised_ns, t_ns) - span_ns, t_ns,
+            alarm.score, track.raise_level, track.model,
+        )  # fmt: skip
+
+
+class ForecastJudge(Judge):
+    """Forecast against what came."""
+
+    def __init__(self, card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> None:
+        track = Track.of(rules, Kind.DEVIATION, "forecast", 4.0, card.ident)
+        super().__init__(card, [track], capacity, names)
+        self.scorer = DeviationScorer(card, capacity)
+
+    def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
+        """See Judge.step."""
+        follows = self._continuity.step(part.slots, part.segments, part.ends)
+        frozen = self._alarms.busy(part.slots, 0)
+        scores = self.scorer.step(part.slots, follows, part.windows, outputs, frozen)[:, None]
+        return scores, self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz)
+
+
+class ClassJudge(Judge):
+    """The probability of each class that has a threshold."""
+
+    def __init__(self, card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> None:
+        super().__init__(card, class_tracks(card, rules), capacity, names)
+        self._columns = [card.classes.index(track.label) for track in self.tracks]
+        self._span_s = (card.label_steps or card.window) * card.samples_per_step / card.rate_hz
+
+    def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
+        """See Judge.step."""
+        scores = outputs["probabilities"][:, self._columns].astype(np.float64)
+        return scores, self._alarm(part, scores, self._span_s)
+
+
+class BeatJudge(Judge):
+    """Beats, their class, heart rate and its limits.
+
+    Every beat is a notice; one whose class has a threshold, and whose probability reaches it, is an event of its
+    own, while the alarm of that class stays one alarm for as long as such beats go on coming.
+    """
+
+    BEFORE_S, AFTER_S = 0.12, 0.28
+    """What of the signal an event of a beat speaks of: the QRS complex and most of its T wave."""
+
+    def __init__(self, card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> None:
+        limit = Track.of(rules, Kind.LIMIT, "heart-rate", 1.0, card.ident)
+        super().__init__(card, [*class_tracks(card, rules), limit], capacity, names)
+        self.picker = BeatPicker(card, capacity)
+        self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[:-1])}
+        self._limits_bpm = np.full((capacity, 2), np.nan)
+
+    def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
+        """The stream in `slot` has a range its heart rate should keep to."""
+        self._limits_bpm[slot] = low_bpm, high_bpm
+
+    def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
+        """See Judge.step."""
+        follows = self._continuity.step(part.slots, part.segments, part.ends)
+        rows, when, probabilities = self.picker.step(part.slots, follows, part.t_ns, outputs)
+        scores = np.full((len(part), len(self.tracks)), np.nan)
+        found: list[tuple[int, Notice]] = []
+        rates = self.picker.rate_bpm(part.slots[rows], part.t_ns[rows])
+        for row, t_ns, likely, rate in zip(rows.tolist(), when.tolist(), probabilities, rates, strict=True):
+            slot, best = int(part.slots[row]), int(likely.argmax())
+            label, score = self.card.classes[best], float(likely[best])
+            name = self._names(slot)
+            beat = Beat(name, t_ns, label, score, self.picker.rr_s(slot), float(rate), self.card.ident)
+            found.append((row, beat))
+            column = self._columns.get(best)
+            if column is None:
+                continue
+            scores[row, column] = score
+            if score >= (level := self.tracks[column].raise_level):
+                start, end = t_ns - round(self.BEFORE_S * NS), t_ns + round(self.AFTER_S * NS)
+                found.append(
+                    (row, Event(name, Kind.CLASS, label, t_ns, start, end, score, level, self.card.ident))
+                )
+        self._score_limits(part, scores)
+        return scores, found + [
+            (row, notice)
+            for row, notice in self._alarm(part, scores, 0.0)
+            if not isinstance(notice, Event) or notice.kind is Kind.LIMIT
+        ]
+
+    def _score_limits(self, part: Batch, scores: Doubles) -> None:
+        """Heart rate over its upper limit, or lower limit over heart rate: from 1 on it is out of range."""
+        rows = np.flatnonzero(~np.isnan(self._limits_bpm[part.slots, 0]))
+        if len(rows):
+            rate = self.picker.rate_bpm(part.slots[rows], part.t_ns[rows])
+            low, high = self._limits_bpm[part.slots[rows]].T
+            scores[rows, -1] = np.maximum(rate / high, low / rate)
+
+
+def class_tracks(card: Card, rules: Sequence[Rule]) -> list[Track]:
+    """A track for each class that has a threshold."""
+    return [
+        Track.of(rules, Kind.CLASS, label, card.thresholds[label], card.ident)
+        for label in card.classes
+        if label in card.thresholds
+    ]
+
+
+def judge_for(card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> Judge:
+    """The judge of the card's task."""
+    kinds = {"forecast": ForecastJudge, "classify": ClassJudge, "beats": BeatJudge}
+    return kinds[card.task](card, rules, capacity, names)
+
+
+def rounds(slots: Ints) -> list[Ints]:
+    """Rows in rounds: each holds at most one row of a stream, and a stream's rows come in order."""
+    if not len(slots):
+        return []
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    rank = np.empty(len(slots), np.int64)
+    rank[order] = np.arange(len(slots)) - np.repeat(starts, np.diff(np.append(starts, len(slots))))
+    return [np.flatnonzero(rank == nth) for nth in range(int(rank.max()) + 1)]

@@ -1,0 +1,175 @@
+"""A lane: one model and all the streams it serves, from samples to windows that wait for inference.
+
+The queue of waiting windows is bounded. When the machine cannot keep up, the oldest are dropped and counted by
+stream: hops are skipped before samples are lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.blocks import Floats, Ints
+from monitor.core.card import Card
+from monitor.core.conditioning import Conditioner
+from monitor.core.windows import Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows of one model, in order of time within each stream."""
+
+    model: str
+    slots: Ints
+    """(n,) which stream each row is of."""
+    segments: Ints
+    """(n,) which segment of that stream."""
+    ends: Ints
+    """(n,) samples since the segment began, up to the window's end."""
+    t_ns: Ints
+    """(n,) data time of the last sample."""
+    marks: Ints
+    """(n,) what the caller gave with the block that completed the window: when it was received."""
+    windows: Floats
+    """(n, time, channel)"""
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def rows(self, rows: Ints | slice) -> Batch:
+        """Some of the rows."""
+        return Batch(
+            self.model,
+            self.slots[rows],
+            self.segments[rows],
+            self.ends[rows],
+            self.t_ns[rows],
+            self.marks[rows],
+            self.windows[rows],
+        )
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """Samples of one stream that came since the last flush."""
+
+    parts: list[Floats]
+    samples: int
+    mark: int
+
+
+class Lane:
+    """Conditions, windows and queues the samples of up to `capacity` streams for one model."""
+
+    def __init__(self, name: str, card: Card, capacity: int, max_waiting: int) -> None:
+        self.name, self.card = name, card
+        self.skipped = np.zeros(capacity, np.int64)
+        self.inferred = np.zeros(capacity, np.int64)
+        self._max_waiting = max_waiting
+        self._conditioner = Conditioner(card.conditioning, card.rate_hz, card.channels, capacity)
+        self._windows = Windows(card.window_samples, card.hop_samples, card.channels, capacity)
+        self._segment = np.zeros(capacity, np.int64)
+        self._rate_hz = np.ones(capacity)
+        # Time of a segment's sample i: anchor_ns + (i - anchor) / rate.
+        self._anchor = np.zeros(capacity, np.int64)
+        self._anchor_ns = np.zeros(capacity, np.int64)
+        self._inbox: dict[int, _Inbox] = {}
+        self._queue: deque[Batch] = deque()
+        self._queued = 0
+
+    def start(self, slot: int, rate_hz: float, t_ns: int) -> None:
+        """Begin a new segment of the stream in `slot`; its first sample lies at `t_ns`."""
+        if slot in self._inbox:
+            self.flush()  # what came before the break still belongs to the old segment
+        self._conditioner.start(slot, rate_hz)
+        self._windows.start(slot)
+        self._segment[slot] += 1
+        self._rate_hz[slot] = rate_hz
+        self.anchor(slot, 0, t_ns)
+
+    def anchor(self, slot: int, index: int, t_ns: int) -> None:
+        """Sample `index` of the segment lies at `t_ns`."""
+        if slot in self._inbox:
+            self.flush()  # these samples' times were told by the old anchor
+        self._anchor[slot], self._anchor_ns[slot] = index, t_ns
+
+    def push(self, slot: int, values: Floats, mark: int) -> None:
+        """Samples (time, channel), without gaps, that follow on the last ones of the segment."""
+        inbox = self._inbox.get(slot)
+        if inbox is None:
+            self._inbox[slot] = _Inbox([values], len(values), mark)
+        else:
+            inbox.parts.append(values)
+            inbox.samples += len(values)
+
+    def warming(self, slot: int) -> bool:
+        """Whether the stream's window is not yet full."""
+        return int(self._windows.count(np.array([slot]))[0]) < self._windows.window
+
+    def waiting(self) -> int:
+        """Windows that wait for inference."""
+        if self._inbox:
+            self.flush()
+        return self._queued
+
+    def take(self, limit: int) -> Batch | None:
+        """Up to `limit` waiting windows, oldest first."""
+        if not self.waiting():
+            return None
+        parts, taken = [], 0
+        while self._queue and taken < limit:
+            head = self._queue.popleft()
+            if taken + len(head) > limit:
+                self._queue.appendleft(head.rows(slice(limit - taken, None)))
+                head = head.rows(slice(0, limit - taken))
+            parts.append(head)
+            taken += len(head)
+        self._queued -= taken
+        np.add.at(self.inferred, np.concatenate([part.slots for part in parts]), 1)
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def flush(self) -> None:
+        """Condition what the inbox holds, all streams of one rate and length in one go; queue the windows."""
+        groups: dict[tuple[float, int], list[int]] = {}
+        for slot, inbox in self._inbox.items():
+            groups.setdefault((float(self._rate_hz[slot]), inbox.samples), []).append(slot)
+        inboxes, self._inbox = self._inbox, {}
+        channels = self.card.channels
+        for members in groups.values():
+            boxes = [inboxes[slot] for slot in members]
+            values = np.stack(
+                [box.parts[0] if len(box.parts) == 1 else np.concatenate(box.parts) for box in boxes]
+            )
+            slots = np.array(members)
+            marks = np.array([box.mark for box in boxes])
+            self._advance(slots, values[:, :, :channels], marks)
+
+    def _advance(self, slots: Ints, values: Floats, marks: Ints) -> None:
+        counts, conditioned = self._conditioner.push(slots, values)
+        rows, ends, windows = self._windows.push(slots, counts, conditioned)
+        if not len(rows):
+            return
+        ids = slots[rows]
+        ratio = self._rate_hz[ids] / self.card.rate_hz
+        position = (self._conditioner.lead_in_samples + ends - 1) * ratio - self._anchor[ids]
+        t_ns = self._anchor_ns[ids] + np.rint(position / self._rate_hz[ids] * 1e9).astype(np.int64)
+        self._queue.append(Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows))
+        self._queued += len(rows)
+        while self._queued > self._max_waiting and len(self._queue) > 1:
+            dropped = self._queue.popleft()
+            self._queued -= len(dropped)
+            np.add.at(self.skipped, dropped.slots, 1)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    return Batch(
+        parts[0].model,
+        np.concatenate([part.slots for part in parts]),
+        np.concatenate([part.segments for part in parts]),
+        np.concatenate([part.ends for part in parts]),
+        np.concatenate([part.t_ns for part in parts]),
+        np.concatenate([part.marks for part in parts]),
+        np.concatenate([part.windows for part in parts]),
+    )

@@ -1,0 +1,163 @@
+"""From what a model returned to scores, for many streams at once.
+
+Each scorer keeps one small state a slot and is stepped with rows of distinct slots, each stream's rows in
+order of time. A row continues the one before it when segment and position say so; otherwise the slot starts
+anew. While there is nothing to compare with, a score is NaN: warming up is a state, not a score of 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.core.blocks import Floats, Ints
+from monitor.core.card import Card
+
+Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+class Continuity:
+    """Which rows follow directly on the row of the same slot before."""
+
+    def __init__(self, capacity: int, hop: int) -> None:
+        self._hop = hop
+        self._segment = np.full(capacity, -1, np.int64)
+        self._end = np.zeros(capacity, np.int64)
+
+    def step(self, slots: Ints, segments: Ints, ends: Ints) -> Bools:
+        """True where the slot's last row was of the same segment, one hop earlier; then remember these."""
+        follows: Bools = (self._segment[slots] == segments) & (self._end[slots] + self._hop == ends)
+        self._segment[slots], self._end[slots] = segments, ends
+        return follows
+
+
+class DeviationScorer:
+    """How far what came lies from what was forecast one hop before.
+
+    The raw score of a hop is the largest |value - forecast| over the hop's steps and channels, in half-widths
+    of the forecast's interval. Half-widths are right on average over all streams; to be right for this one, the
+    raw score is divided by its own running 95th percentile, tracked online (the quantile tracker of Gibbs &
+    Candes, 2021, "Adaptive conformal inference under distribution shift"): a score of 1 is what this stream
+    exceeds one hop in twenty. The tracker does not learn while `frozen`, though for a minute at most: a signal
+    that has really changed must become the new usual.
+    """
+
+    QUANTILE = 0.95
+    WARM_UP_HOPS = 40
+    MAX_FROZEN_S = 60.0
+
+    def __init__(self, card: Card, capacity: int) -> None:
+        self._hop = min(card.hop_samples, card.horizon)
+        shape = (capacity, self._hop, card.channels)
+        self._mean = np.zeros(shape, np.float32)
+        self._half = np.ones(shape, np.float32)
+        self._last = np.zeros((capacity, card.channels), np.float32)
+        self._usual = np.ones(capacity)
+        self._hops = np.zeros(capacity, np.int64)
+        self._frozen = np.zeros(capacity, np.int64)
+        self._max_frozen = self.MAX_FROZEN_S * card.rate_hz / card.hop_samples
+        self._error = np.zeros(capacity)
+        self._error_of_persistence = np.zeros(capacity)
+
+    def step(
+        self, slots: Ints, follows: Bools, windows: Floats, outputs: dict[str, Floats], frozen: Bools
+    ) -> Doubles:
+        """Scores (n,) of the hop that ends each of `windows` (n, time, channel), then keep the new forecasts."""
+        score = self._score(slots, follows, windows[:, -self._hop :])
+        self._learn(slots, score, frozen)
+        mean, lower, upper = (outputs[name][:, : self._hop] for name in ("forecast", "lower", "upper"))
+        self._mean[slots] = mean
+        self._half[slots] = np.maximum((upper - lower) / 2, 1e-6)
+        self._last[slots] = windows[:, -1]
+        scaled: Doubles = score / self._usual[slots]
+        return np.where(self._hops[slots] >= self.WARM_UP_HOPS, scaled, np.nan)
+
+    def _score(self, slots: Ints, follows: Bools, came: Floats) -> Doubles:
+        error = came - self._mean[slots]
+        decay = 1 - 1 / 500  # of the running errors behind the skill: some minutes of hops
+        persistence = came - self._last[slots][:, None]
+        for sums, squares in ((self._error, error), (self._error_of_persistence, persistence)):
+            sums[slots] = np.where(follows, sums[slots] * decay + np.mean(squares**2, axis=(1, 2)), sums[slots])
+        score = np.abs(error / self._half[slots]).max(axis=(1, 2)).astype(np.float64)
+        return np.where(follows, score, np.nan)
+
+    def _learn(self, slots: Ints, score: Doubles, frozen: Bools) -> None:
+        self._frozen[slots] = np.where(frozen, self._frozen[slots] + 1, 0)
+        learns = ~np.isnan(score) & (~frozen | (self._frozen[slots] > self._max_frozen))
+        some, value = slots[learns], score[learns]
+        usual, hops = self._usual[some], self._hops[some]
+        first = np.where(hops == 0, np.maximum(value, 1e-3), usual)
+        rate = np.maximum(0.02, 0.5 / (1 + hops / 4))  # large steps at first
+        self._usual[some] = first * np.exp(rate * ((value > first) - (1 - self.QUANTILE)))
+        self._hops[some] = hops + 1
+
+    def skill(self, slot: int) -> float:
+        """1 - (mean squared error) / (that of "stays as it is"), over the last minutes; NaN before any."""
+        reference = float(self._error_of_persistence[slot])
+        return 1 - float(self._error[slot]) / reference if reference > 0 else float("nan")
+
+
+class BeatPicker:
+    """Beats from the track of beat probabilities: local maxima above a level, a refractory time apart.
+
+    A beat is told one step after its maximum. Its class is the most probable one, averaged over the maximum and
+    its two neighbours; its time is refined by a parabola through them.
+    """
+
+    REFRACTORY_S = 0.2
+
+    def __init__(self, card: Card, capacity: int) -> None:
+        self._level = card.beat_level
+        self._step_ns = 1e9 * card.samples_per_step / card.rate_hz
+        # From the last sample of a window to the middle of the step that its output speaks of.
+        self._delay_ns = (card.delay + 0.5) * self._step_ns - 0.5e9 / card.rate_hz
+        self._heat = np.zeros((capacity, 2))  # of the two rows before, the older first
+        self._class = np.zeros((capacity, 2, len(card.classes)))
+        self._known = np.zeros(capacity, np.int64)
+        self._beat_ns = np.zeros(capacity, np.int64)
+        self._rr_s = np.full((capacity, 8), np.nan)
+
+    def step(
+        self, slots: Ints, follows: Bools, t_ns: Ints, outputs: dict[str, Floats]
+    ) -> tuple[Ints, Ints, Doubles]:
+        """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class)."""
+        heat, classes = outputs["beat"][:, 0].astype(np.float64), outputs["probabilities"].astype(np.float64)
+        broken = slots[~follows]
+        self._known[broken] = 0
+        self._beat_ns[broken] = 0
+        self._rr_s[broken] = np.nan
+        older, newer = self._heat[slots, 0], self._heat[slots, 1]
+        is_peak = (newer >= self._level) & (newer > older) & (newer >= heat) & (self._known[slots] >= 2)
+        rows = np.flatnonzero(is_peak)
+        bend = older[rows] - 2 * newer[rows] + heat[rows]
+        shift = np.where(bend < 0, 0.5 * (older[rows] - heat[rows]) / np.minimum(bend, -1e-9), 0.0)
+        when = t_ns[rows] - (self._delay_ns + (1 - shift) * self._step_ns).astype(np.int64)
+        apart = when - self._beat_ns[slots[rows]] >= self.REFRACTORY_S * 1e9
+        rows, when = rows[apart], when[apart]
+        probabilities = (self._class[slots[rows]].sum(axis=1) + classes[rows]) / 3
+        self._heat[slots] = np.stack((newer, heat), axis=1)
+        self._class[slots] = np.stack((self._class[slots, 1], classes), axis=1)
+        self._known[slots] += 1
+        self._note(slots[rows], when)
+        return rows, when, probabilities
+
+    def _note(self, slots: Ints, when: Ints) -> None:
+        before = self._beat_ns[slots]
+        rr_s = np.where(before > 0, (when - before) / 1e9, np.nan)
+        self._rr_s[slots] = np.concatenate((self._rr_s[slots, 1:], rr_s[:, None]), axis=1)
+        self._beat_ns[slots] = when
+
+    def rr_s(self, slot: int) -> float:
+        """Seconds between the last two beats; NaN while there are none."""
+        return float(self._rr_s[slot, -1])
+
+    def rate_bpm(self, slots: Ints, t_ns: Ints) -> Doubles:
+        """Heart rate (n,): 60 over the median of the last eight RR intervals, sinking once a beat stays away."""
+        rr = self._rr_s[slots]
+        rate = np.full(len(slots), np.nan)
+        some = ~np.isnan(rr).all(axis=1)
+        median = np.nanmedian(rr[some], axis=1)
+        waited_s = (t_ns[some] - self._delay_ns - self._beat_ns[slots[some]]) / 1e9
+        rate[some] = 60 / np.where(waited_s > 2 * median, waited_s, median)
+        return rate

@@ -1,0 +1,114 @@
+"""Load a model file and run it: onnxruntime behind the card's contract."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from monitor.core.blocks import Floats
+from monitor.core.card import CARD_KEY, OUTPUTS, Card, read_card
+from monitor.core.errors import ModelError
+
+TOLERANCE = 1e-4
+"""How far the known answer may be off: between processors a float32 recurrence differs in the sixth digit."""
+
+_MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+class Model:
+    """A model that has proved itself: its card fits its graph and its known answer came out."""
+
+    def __init__(self, card: Card, session: ort.InferenceSession, path: str) -> None:
+        self.card, self.path = card, path
+        self._session = session
+        self._outputs = list(OUTPUTS[card.task])
+
+    def run(self, windows: Floats) -> dict[str, Floats]:
+        """Infer `windows` (batch, time, channel); the outputs that monitor.core.card names for the task.
+
+        onnxruntime releases the interpreter's lock, so call it from a worker thread.
+        """
+        values = self._session.run(self._outputs, {"window": np.ascontiguousarray(windows, np.float32)})
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def load_model(path: Path) -> Model:
+    """Load and check a model file; raises ModelError that says which of its promises is broken."""
+    where = f"model {path.name}"
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ModelError(f"{where}: expected at most {_MAX_FILE_BYTES} bytes, got {path.stat().st_size}")
+        # From bytes, not from the path: so no graph can name a second file to be read.
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{where}: cannot be read: {error.strerror}; is {path} the right path?") from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a dozen exception types without a common parent
+        raise ModelError(f"{where}: not an ONNX file that onnxruntime can load: {error}") from error
+    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+    if text is None:
+        raise ModelError(f"{where}: carries no card ({CARD_KEY}); export it with `training export`")
+    card = read_card(text, where)
+    _check_graph(card, session, where)
+    model = Model(card, session, str(path))
+    _check_known_answer(model, where)
+    return model
+
+
+def _check_graph(card: Card, session: ort.InferenceSession, where: str) -> None:
+    inputs = {i.name: i for i in session.get_inputs()}
+    window = inputs.get("window")
+    if window is None or len(inputs) != 1 or window.type != "tensor(float)" or len(window.shape) != 3:
+        shown = {name: (i.type, i.shape) for name, i in inputs.items()}
+        raise ModelError(f"{where}: expected one float input `window` (batch, time, channel), got {shown}")
+    batch, time, channel = window.shape
+    if isinstance(batch, int) or time not in (card.window_samples, *_dynamic(time)) or channel != card.channels:
+        raise ModelError(
+            f"{where}: its card says window (any, {card.window_samples}, {card.channels}), "
+            f"its graph takes ({batch}, {time}, {channel})",
+        )
+    outputs = {o.name for o in session.get_outputs()}
+    if not set(OUTPUTS[card.task]) <= outputs:
+        raise ModelError(f"{where}: a {card.task} model gives {OUTPUTS[card.task]}, its graph gives {outputs}")
+
+
+def _dynamic(axis: int | str | None) -> tuple[int | str | None, ...]:
+    return () if isinstance(axis, int) else (axis,)
+
+
+def _check_known_answer(model: Model, where: str) -> None:
+    known = model.card.known_answer
+    if set(known.outputs) != set(OUTPUTS[model.card.task]):
+        raise ModelError(f"{where}: its known answer speaks of {sorted(known.outputs)}")
+    try:
+        window = known.window.array()
+        expected = {name: tensor.array() for name, tensor in known.outputs.items()}
+        got = model.run(window)
+    except Exception as error:  # a wrong tensor, or whatever onnxruntime raises for it
+        raise ModelError(f"{where}: its known answer cannot be asked for: {error}") from error
+    for name, values in expected.items():
+        if got[name].shape != values.shape or not np.allclose(got[name], values, TOLERANCE, TOLERANCE):
+            off = float(np.abs(got[name] - values).max()) if got[name].shape == values.shape else "shape"
+            raise ModelError(
+                f"{where}: known answer of `{name}` is off by {off} (allowed {TOLERANCE:g}): the file was "
+                "changed after its export, or this machine computes otherwise; export it again",
+            )
+
+
+def find_models(folder: Path | None) -> dict[str, Path]:
+    """Model files by name: those shipped with the monitor, then those of `folder`, which win."""
+    found = {}
+    for place in (Path(str(resources.files("monitor") / "models")), folder):
+        if place is None:
+            continue
+        if not place.is_dir():
+            raise ModelError(f"models: expected a folder at {place}")
+        found.update({path.stem: path for path in sorted(place.glob("*.onnx"))})
+    return found

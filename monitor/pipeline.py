@@ -1,0 +1,160 @@
+"""From received messages to published results: the waiting around the engine.
+
+- Only the event loop touches the engine; one worker thread runs the models, another writes the alarm log.
+- Messages are decoded and pushed as they come: there is no queue of samples here that could overflow. What is
+  bounded is the queue of windows (in the lanes): when the machine cannot keep up, hops are skipped and counted.
+- A batch is inferred when it is full or `max_wait_ms` after its first window.
+- An alarm is in the log before it is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from monitor.config import Inference, Limits
+from monitor.core.blocks import Alarm, Beat, Event
+from monitor.core.engine import Engine
+from monitor.core.errors import SchemaError
+from monitor.core.judging import Notice
+from monitor.core.lanes import Batch
+from monitor.core.wire import decode_block
+from monitor.history import History
+from monitor.inference import Model
+from monitor.sinks import Sink
+from monitor.sinks.alarmlog import AlarmLog
+from monitor.sources import Message, Source
+from monitor.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED_COMPLAINTS = 10_000
+
+
+class Pipeline:
+    """Moves bytes into the engine, windows through the models, and results into the sinks."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        models: Mapping[str, Model],
+        settings: Inference,
+        limits: Limits,
+        sinks: Sequence[Sink],
+        history: History,
+        alarm_log: AlarmLog,
+        telemetry: Telemetry,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._engine, self._models, self._settings, self._limits = engine, models, settings, limits
+        self._sinks, self._history, self._alarm_log = sinks, history, alarm_log
+        self._telemetry, self._now_ns = telemetry, now_ns
+        self._work = asyncio.Event()
+        self._notices: list[Notice] = []
+        self._complaints: set[tuple[str, str]] = set()
+        self._stopping = False
+        self._infer = ThreadPoolExecutor(1, "inference")
+        self._write = ThreadPoolExecutor(1, "alarm-log")
+
+    async def read(self, source: Source) -> None:
+        """Receive from `source` for ever."""
+        async for batch in source.batches():
+            self.receive(batch)
+            await asyncio.sleep(0)  # under load the socket always has more: let inference have its turn
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """Push what came; a bad message is counted, and the first of a kind for each stream is logged."""
+        mark, now_ns = time.monotonic_ns(), self._now_ns()
+        for message in messages:
+            try:
+                block = decode_block(message.payload, message.stream, max_samples=self._limits.block_samples)
+            except SchemaError as error:
+                self._engine.refuse(error.stream)
+                self._complain(error)
+                continue
+            try:
+                taken, events = self._engine.push(block, now_ns, mark)
+            except SchemaError as error:
+                self._complain(error)
+                continue
+            if taken is not None:
+                self._history.block(taken)
+                for sink in self._sinks:
+                    sink.block(taken)
+            self._notices += events
+        self._work.set()
+
+    def _complain(self, error: SchemaError) -> None:
+        self._telemetry.refused += 1
+        if len(self._complaints) < _REMEMBERED_COMPLAINTS and (error.stream, error.kind) not in self._complaints:
+            self._complaints.add((error.stream, error.kind))
+            log.warning("refused a block: %s (further ones of this kind are counted, not logged)", error)
+
+    async def infer(self) -> None:
+        """Infer and conclude until `stop` is called and nothing waits any more."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await self._gather()
+            for name, model in self._models.items():
+                while (batch := self._engine.ready(name, self._settings.max_batch)) is not None:
+                    await self._conclude(batch, model)
+            await self._publish([])
+            if self._stopping and not self._engine.waiting():
+                return
+
+    async def _gather(self) -> None:
+        """Wait for company until a batch is full or has waited long enough."""
+        deadline = time.monotonic() + self._settings.max_wait_ms / 1000
+        while not self._stopping and self._engine.waiting() < self._settings.max_batch:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._work.wait()
+                    self._work.clear()
+
+    async def _conclude(self, batch: Batch, model: Model) -> None:
+        outputs = await asyncio.get_running_loop().run_in_executor(self._infer, model.run, batch.windows)
+        conclusion = self._engine.conclude(batch, outputs)
+        for sink in self._sinks:
+            sink.conclusion(self._engine, conclusion)
+        await self._publish([notice for _, notice in conclusion.notices])
+        self._telemetry.windows += len(batch)
+        self._telemetry.latency.add(time.monotonic_ns() - batch.marks)
+
+    async def _publish(self, notices: list[Notice]) -> None:
+        """Log, then publish: these notices, after those that blocks themselves have brought."""
+        pending, self._notices = self._notices, []
+        notices = pending + notices
+        durable = [notice for notice in notices if not isinstance(notice, Beat)]
+        if durable:
+            await asyncio.get_running_loop().run_in_executor(self._write, self._alarm_log.write, durable)
+        for notice in notices:
+            self._telemetry.events += isinstance(notice, Event)
+            if not isinstance(notice, Alarm):
+                self._history.notice(notice)
+            for sink in self._sinks:
+                sink.notice(notice)
+
+    def acknowledge(self, alarm_id: str) -> list[Alarm]:
+        """Acknowledge an alarm, or all with an empty id; those that changed, as soon as they are logged."""
+        changed = self._engine.acknowledge(alarm_id)
+        self._notices += changed
+        self._work.set()
+        return changed
+
+    def stop(self) -> None:
+        """Let `infer` return once everything that was read is concluded."""
+        self._stopping = True
+        self._work.set()
+
+    def close(self) -> None:
+        """Give the threads back."""
+        self._infer.shutdown(wait=True)
+        self._write.shutdown(wait=True)

@@ -1,0 +1,34 @@
+"""Where results go."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from monitor.core.blocks import Block
+from monitor.core.engine import Conclusion, Engine
+from monitor.core.judging import Notice
+from monitor.core.wire import Status, StreamState
+
+
+class Sink(Protocol):
+    """Something that publishes; it never waits, what does not fit is dropped and counted."""
+
+    def block(self, block: Block) -> None:
+        """Samples that were taken in."""
+        ...
+
+    def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
+        """Forecasts and scores of a batch."""
+        ...
+
+    def notice(self, notice: Notice) -> None:
+        """An event, an alarm that changed, a beat."""
+        ...
+
+    def state(self, state: StreamState) -> None:
+        """How a stream is doing."""
+        ...
+
+    def status(self, status: Status) -> None:
+        """How the daemon is doing."""
+        ...

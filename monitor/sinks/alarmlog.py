@@ -1,0 +1,119 @@
+"""The alarm log: SQLite in WAL mode, so that what was raised or acknowledged survives anything.
+
+`write` commits before it returns (synchronous=FULL): an alarm is durable before it is published. It blocks for
+a few milliseconds, so the daemon calls it from a worker thread; the connection may be used from any thread, by
+one at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+
+from monitor.core.blocks import Alarm, Event, State
+from monitor.core.errors import ConfigError
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+
+_ALARM_FIELDS = Alarm.__struct_fields__
+_EVENT_FIELDS = Event.__struct_fields__
+_TEXT = {"id", "stream", "kind", "label", "priority", "state", "model", "detail"}
+_REAL = {"score", "threshold"}
+
+
+def _columns(fields: Sequence[str]) -> str:
+    kinds = ("TEXT" if f in _TEXT else "REAL" if f in _REAL else "INTEGER" for f in fields)
+    return ", ".join(f"{field} {kind} NOT NULL" for field, kind in zip(fields, kinds, strict=True))
+
+
+class AlarmLog:
+    """Alarms and events of one daemon."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create; raises ConfigError when the file cannot be used."""
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA_VERSION):
+                raise ConfigError(f"alarm log {path}: schema {version}, this monitor writes {SCHEMA_VERSION}")
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS alarm ({_columns(_ALARM_FIELDS)}, PRIMARY KEY (id))")
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS event ({_columns(_EVENT_FIELDS)})")
+            self._db.execute("CREATE INDEX IF NOT EXISTS event_by_time ON event (stream, t_ns)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS alarm_by_time ON alarm (raised_ns)")
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"alarm log {path}: cannot be opened: {error}; expected a SQLite file, or a new one in a folder "
+                "that exists and may be written to",
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, notices: Iterable[Alarm | Event]) -> None:
+        """Store events and the newest state of alarms, all or none, durably."""
+        alarms: list[tuple[object, ...]] = []
+        events: list[tuple[object, ...]] = []
+        for notice in notices:
+            row = msgspec.structs.astuple(notice)
+            (alarms if isinstance(notice, Alarm) else events).append(row)
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(_upsert("alarm", _ALARM_FIELDS), alarms)
+            self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def alarms(self, *, active: bool = False, stream: str = "", limit: int = 100) -> list[Alarm]:
+        """Alarms, newest first."""
+        where = "state != 'cleared'" if active else "1"
+        rows = self._db.execute(
+            f"SELECT {', '.join(_ALARM_FIELDS)} FROM alarm WHERE {where} AND (? = '' OR stream = ?) "  # noqa: S608
+            "ORDER BY raised_ns DESC, id LIMIT ?",
+            (stream, stream, limit),
+        )
+        return [_read(row, _ALARM_FIELDS, Alarm) for row in rows]
+
+    def events(self, *, stream: str = "", limit: int = 100) -> list[Event]:
+        """Events, newest first."""
+        rows = self._db.execute(
+            f"SELECT {', '.join(_EVENT_FIELDS)} FROM event WHERE ? = '' OR stream = ? "  # noqa: S608
+            "ORDER BY t_ns DESC LIMIT ?",
+            (stream, stream, limit),
+        )
+        return [_read(row, _EVENT_FIELDS, Event) for row in rows]
+
+    def end_orphans(self) -> list[Alarm]:
+        """Alarms left open by a daemon that is gone are cleared, and say so."""
+        orphans = [
+            msgspec.structs.replace(alarm, state=State.CLEARED, detail="the monitor was restarted")
+            for alarm in self.alarms(active=True, limit=-1)
+        ]
+        self.write(orphans)
+        return orphans
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _upsert(table: str, fields: Sequence[str]) -> str:
+    marks = ", ".join("?" for _ in fields)
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(fields)}) VALUES ({marks})"  # noqa: S608 our own names
+
+
+def _read(row: Sequence[object], fields: Sequence[str], kind: type[T]) -> T:
+    return msgspec.convert(dict(zip(fields, row, strict=True)), kind, strict=False)

@@ -1,0 +1,92 @@
+"""Events, states and the daemon's status over MQTT, as JSON, for devices and people.
+
+Topics: PREFIX/STREAM/events, PREFIX/STREAM/state (retained) and PREFIX/monitor/status (retained, with a last
+will that says "offline"). Forecasts are many and stay on the ZeroMQ feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+import aiomqtt
+import msgspec
+
+from monitor.config import Mqtt
+from monitor.core.blocks import Beat, Block
+from monitor.core.engine import Conclusion, Engine
+from monitor.core.judging import Notice
+from monitor.core.wire import Status, StreamState
+from monitor.sources.mqtt import Backoff, open_client
+
+log = logging.getLogger(__name__)
+
+_QUEUE = 10_000
+
+
+class MqttFeed:
+    """Publishes from a bounded queue: a slow or absent broker never slows the daemon; see monitor.sinks.Sink."""
+
+    def __init__(self, settings: Mqtt, prefix: str, name: str) -> None:
+        self._settings, self._prefix, self._name = settings, prefix, name
+        self._queue: deque[tuple[str, bytes, int, bool]] = deque(maxlen=_QUEUE)
+        self._filled, self._empty = asyncio.Event(), asyncio.Event()
+        self._offline = b""
+        self.dropped = 0
+
+    def block(self, block: Block) -> None:
+        """See Sink.block; the samples are on the broker already."""
+
+    def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
+        """See Sink.conclusion; forecasts are for the ZeroMQ feed."""
+
+    def notice(self, notice: Notice) -> None:
+        """See Sink.notice."""
+        if not isinstance(notice, Beat):
+            self._put(f"{notice.stream}/events", notice, qos=1, retain=False)
+
+    def state(self, state: StreamState) -> None:
+        """See Sink.state."""
+        self._put(f"{state.stream}/state", state, qos=0, retain=True)
+
+    def status(self, status: Status) -> None:
+        """See Sink.status."""
+        self._offline = msgspec.json.encode(msgspec.structs.replace(status, state="offline"))
+        self._put("monitor/status", status, qos=1, retain=True)
+
+    def _put(self, topic: str, message: msgspec.Struct, *, qos: int, retain: bool) -> None:
+        self.dropped += len(self._queue) == _QUEUE
+        self._queue.append((f"{self._prefix}/{topic}", msgspec.json.encode(message), qos, retain))
+        self._filled.set()
+        self._empty.clear()
+
+    async def run(self) -> None:
+        """Connect and publish for ever; reconnect when the broker is lost."""
+        backoff = Backoff(self._settings.reconnect_max_s)
+        status = f"{self._prefix}/monitor/status"
+        while True:
+            will = aiomqtt.Will(status, self._offline, qos=1, retain=True)
+            try:
+                client = open_client(self._settings, f"{self._name}-out", clean=True, will=will)
+                async with client:
+                    backoff.reset()
+                    await self._publish(client)
+            except aiomqtt.MqttError as error:
+                log.warning("mqtt: cannot publish: %s; trying again", error)
+                await backoff.wait()
+
+    async def _publish(self, client: aiomqtt.Client) -> None:
+        while True:
+            await self._filled.wait()
+            while self._queue:
+                topic, payload, qos, retain = self._queue[0]
+                await client.publish(topic, payload, qos=qos, retain=retain)
+                self._queue.popleft()
+            self._filled.clear()
+            self._empty.set()
+
+    async def drained(self) -> None:
+        """Wait until everything is published."""
+        if self._queue:
+            await self._empty.wait()

@@ -1,0 +1,60 @@
+"""`monitor run`, `check` and `config`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import msgspec
+
+from monitor.verbs.options import as_json, config_options, configured, log_to_stderr, until_orphaned
+
+
+@click.command()
+@config_options
+@click.option("--verbose", is_flag=True, help="Log more.")
+@click.option("--child", is_flag=True, hidden=True, help="End when the parent process does.")
+def run(path: Path | None, settings: tuple[str, ...], verbose: bool, child: bool) -> None:
+    """Run the daemon until Ctrl-C or SIGTERM.
+
+    Without a configuration it listens for samples on tcp://127.0.0.1:5555, publishes on 5556 and takes commands
+    on 5557. Streams named ecg/... and sine/... are served by the shipped models.
+    """
+    from monitor.daemon import load_models, run_daemon
+
+    log_to_stderr(verbose)
+    config, _ = configured(path, settings)
+    work = run_daemon(config, load_models(config))
+    asyncio.run(until_orphaned(work) if child else work)
+
+
+@click.command()
+@config_options
+def check(path: Path | None, settings: tuple[str, ...]) -> None:
+    """Read the configuration, load every model it names, ask each its known answer. Opens no socket."""
+    from monitor.daemon import load_models
+
+    config, _ = configured(path, settings)
+    models = load_models(config)
+    for name, model in models.items():
+        click.echo(f"model {name}: {model.card.ident}, {model.card.task}, known answer holds")
+    click.echo(f"configuration: fine ({len(config.streams)} stream rules, {len(models)} models)")
+
+
+@click.command()
+@config_options
+@as_json
+@click.option("--origin", is_flag=True, help="Say where each value comes from.")
+def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bool) -> None:
+    """Print the configuration that `monitor run` would use with the same options."""
+    from monitor.config import flat_config
+
+    current, origins = configured(path, settings)
+    if json_:
+        click.echo(msgspec.json.format(msgspec.json.encode(current)))
+        return
+    for key, value in flat_config(current):
+        shown = msgspec.json.encode(value).decode()
+        won = f"    # {origins.get(key, 'default')}" if origin else ""
+        click.echo(f"{key} = {shown}{won}")

@@ -1,0 +1,71 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from monitor.config import Config, Origins, load_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+def config_options(command: F) -> F:
+    """--config and --set."""
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set one key, e.g. mqtt.host=broker.local; wins over file and environment.",
+    )(command)
+    return click.option(
+        "--config",
+        "path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TOML file; without it the defaults.",
+    )(command)
+
+
+def configured(path: Path | None, settings: tuple[str, ...]) -> tuple[Config, Origins]:
+    """The configuration that --config, --set and the environment give."""
+    flags = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--set: expected KEY=VALUE, got {setting!r}")
+        flags.append((key, value))
+    return load_config(path, os.environ, flags)
+
+
+def as_json(command: F) -> F:
+    """--json."""
+    return click.option("--json", "json_", is_flag=True, help="Print JSON.")(command)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Logs on stderr; stdout is for data."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+async def until_orphaned(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`, and cancel it when the process that started this one is gone."""
+    parent = os.getppid()
+    task = asyncio.create_task(work)
+    while not task.done():
+        await asyncio.wait({task}, timeout=0.5)
+        if os.getppid() != parent:
+            task.cancel()
+    return task.result()
