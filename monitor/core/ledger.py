@@ -59,7 +59,7 @@ class Ledger:
         end = start + len(block.values)
         old = max(min(end, self.next_seq) - start, 0)
         if old:
-            late = sum(max(min(end, b) - max(start, a), 0) for a, b in self._gaps)
+            late = self._come_late(start, end)
             self._late += late
             self._duplicated += old - late
         gap = max(start - self.next_seq, 0)
@@ -73,6 +73,15 @@ class Ledger:
         self._received += end - start - old
         self.next_seq = max(self.next_seq, end)
         return Verdict(old, 0 if new_run else gap, new_run)
+
+    def _come_late(self, start: int, end: int) -> int:
+        """How many samples of [start, end) had been given up; they are not late a second time."""
+        late, gaps = 0, deque[tuple[int, int]](maxlen=_REMEMBERED_GAPS)
+        for a, b in self._gaps:
+            late += max(min(end, b) - max(start, a), 0)
+            gaps.extend(part for part in ((a, min(b, start)), (max(a, end), b)) if part[0] < part[1])
+        self._gaps = gaps
+        return late
 
     def refuse(self) -> None:
         """A block of this stream could not be used."""

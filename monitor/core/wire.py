@@ -46,7 +46,7 @@ class _Binary(_Head, frozen=True):
 
 
 class _Json(_Head, frozen=True):
-    values: list[float | None] | list[list[float | None]] = []
+    values: list[float | list[float | None] | None] = []
 
 
 _decode_binary = msgspec.msgpack.Decoder(_Binary).decode
