@@ -1,0 +1,117 @@
+"""The command line: `training fit` and `training export`.
+
+Verbs import what they need when they are called: `--help` must not wait for torch. Progress goes to stderr, the
+one line that a script wants (where the result lies) to stdout.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from monitor import __version__
+from monitor.core.errors import MonitorError
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="training")
+def cli() -> None:
+    """Train small recurrent forecasters and classifiers, and export each as one ONNX file."""
+
+
+def _speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
+    """What went wrong on purpose is one line and its exit code, not a traceback."""
+
+    @functools.wraps(verb)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            verb(*args, **kwargs)
+        except MonitorError as error:
+            click.echo(f"error: {error}", err=True)
+            raise click.exceptions.Exit(error.exit_code) from error
+
+    return run
+
+
+@cli.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
+@click.option("--recording", help="Without CONFIG: train on this recording, split by time.")
+@click.option("--rate-hz", type=float, help="Rate of a --recording without a time column.")
+@click.option(
+    "--signal", type=click.Choice(["noisy-sine", "long-dependency"]), help="Without CONFIG: simulate it."
+)
+@click.option("--cell", type=click.Choice(CELLS), help="Recurrent cell.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs go."
+)
+@click.option("--seed", type=int, help="Seed of data, weights and order.")
+@click.option("--epochs", type=int, help="Passes over the training windows.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration: model.hidden=64."
+)
+@_speaks_plainly
+def fit(
+    config: Path | None,
+    folder: Path | None,
+    recording: str | None,
+    rate_hz: float | None,
+    signal: str | None,
+    cell: str | None,
+    out: Path,
+    seed: int | None,
+    epochs: int | None,
+    device: str,
+    sets: tuple[str, ...],
+) -> None:
+    """Train the model that CONFIG (TOML) describes, or a forecaster of --signal or --recording.
+
+    The run folder's path is printed at the end; `training export` makes a model file of it.
+    """
+    if sum(given is not None for given in (config, recording, signal)) != 1:
+        raise click.UsageError("expected one of CONFIG, --signal and --recording")
+    from training.config import load_config
+
+    base: dict[str, Any] = {}
+    if config is None:
+        source = (
+            {"source": "recording", "path": recording} if recording else {"source": "simulated", "signal": signal}
+        )
+        name = Path(recording).stem if recording else signal
+        base = {"name": f"{name}-forecast", "task": "forecast", "data": source, "model": {"horizon": 50}}
+    flags = {"data.rate_hz": rate_hz, "model.cell": cell, "seed": seed, "train.epochs": epochs}
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    wanted = load_config(config, [*given, *sets], base)
+    for entry in (*given, *sets):
+        click.echo(f"override {entry}", err=True)
+
+    import msgspec
+
+    from training.fit import fit as train
+    from training.runs import Outcome
+
+    run = train(wanted, folder, out, device)
+    outcome = msgspec.json.decode((run / "outcome.json").read_bytes(), type=Outcome)
+    for key, value in (outcome.thresholds | outcome.metrics).items():
+        click.echo(f"{key:32} {value:.5g}", err=True)
+    click.echo(f"best epoch {outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s", err=True)
+    click.echo(str(run))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write; RUN/NAME.onnx by default.")
+@_speaks_plainly
+def export(run: Path, out: Path | None) -> None:
+    """Write the model of a finished RUN as one ONNX file, and prove that it computes what torch did."""
+    from training.export import export as write
+
+    path = write(run, out, lambda text: click.echo(text, err=True))
+    click.echo(str(path))

@@ -1,0 +1,236 @@
+"""What one training run is made of: frozen structs, read from a TOML file, changed by `key=value`.
+
+An unknown key or a value of the wrong type is a ConfigError that names its path and what was expected.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from monitor.core.card import Cell, Task
+from monitor.core.conditioning import Conditioning
+from monitor.core.errors import ConfigError
+from monitor.core.signals import SignalName
+
+
+class Minutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long each part of a simulated signal is, in minutes."""
+
+    train: float = 60.0
+    validation: float = 15.0
+    calibration: float = 60.0
+    test: float = 60.0
+
+
+class SimulatedData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="simulated", tag_field="source"):
+    """A simulated signal: each part is a realisation of its own."""
+
+    signal: SignalName = "noisy-sine"
+    rate_hz: float = 50.0
+    noise: float = 0.1
+    spikes_per_minute: float = 0.0
+    """While learning (train and validation)."""
+    live_spikes_per_minute: float = 0.0
+    """While calibrating and testing: as often as on the stream the model will watch."""
+    minutes: Minutes = Minutes()
+
+
+class RecordsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="records", tag_field="source"):
+    """WFDB records, one patient each, split by patient; the folder that holds them comes from `--data`."""
+
+    name: str
+    """Of the database, with its identifier, for the card."""
+    licence: str
+    folder: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    calibration: tuple[str, ...]
+    test: tuple[str, ...]
+    lead: str = "MLII"
+    """The channel to take; where a record has none of this name, its first."""
+    noise: tuple[str, ...] = ()
+    """Records of noise, below the same `--data`, mixed into copies of the training records."""
+    noise_db: tuple[float, float] = (0.0, 18.0)
+    """Range of the signal-to-noise ratio of those copies."""
+    noise_share: float = 0.33
+    """Share of the training windows that comes from the noisy copies."""
+
+
+class RecordingData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="recording", tag_field="source"):
+    """One recording, split by time: first what is trained on, last what is tested on."""
+
+    path: str
+    rate_hz: float | None = None
+    """Of a CSV file without a time column."""
+    shares: tuple[float, float, float, float] = (0.7, 0.1, 0.1, 0.1)
+    """Of train, validation, calibration and test, in order of time."""
+
+
+class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The network, and what it is asked."""
+
+    cell: Cell = "gru"
+    layers: int = 1
+    hidden: int = 32
+    rank: int = 0
+    """forecast: width of a bottleneck before the forecast; 0 for none. A smooth signal needs little."""
+    rate_hz: float = 0.0
+    """Samples a second the model works at; 0 for the data's own."""
+    window: int = 50
+    samples_per_step: int = 1
+    hop: int = 5
+    horizon: int = 0
+    coverage: float = 0.9
+    """forecast: share of values the interval shall hold."""
+    scaling: Literal["fixed", "window"] = "fixed"
+    """How the graph scales its input: by figures of the training data, or by mean and spread of each window."""
+    scale_floor: float = 1e-3
+    """window scaling: the smallest spread it divides by, in the stream's unit."""
+    classes: tuple[str, ...] = ()
+    """classify and beats: the first is the quiet one, which is never flagged."""
+    delay: int = 0
+    """beats: steps between a beat and the window's end that tells of it."""
+    label_steps: int = 0
+    """classify: the label speaks of the last so many steps."""
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How it is trained."""
+
+    epochs: int = 20
+    batch: int = 64
+    epoch_windows: int = 20_000
+    """Windows drawn for an epoch, at most."""
+    hop: int = 7
+    """Steps from one training window to the next."""
+    first_step: int = 26
+    """The loss counts at every step from this one to the last, so that the model also answers on fewer steps."""
+    learning_rate: float = 4e-3
+    """The highest one of the one-cycle schedule."""
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+    """Norm that gradients are cut to."""
+    patience: int = 8
+    """Epochs without a better validation loss after which training stops."""
+    rare_share: float = 0.0
+    """Share of the windows drawn among those with a labelled sample that is not of the first class."""
+    class_weights: tuple[float, ...] = ()
+    false_alarms_per_hour: float = 2.0
+    """classify: what the threshold may cost on the calibration data."""
+
+
+class FitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides what a run gives, together with the data."""
+
+    name: str
+    version: str = "1"
+    task: Task
+    seed: int = 0
+    unit: str = ""
+    intended_use: str = "Research and teaching. Not a medical device."
+    data: SimulatedData | RecordsData | RecordingData
+    conditioning: Conditioning = Conditioning()
+    model: ModelShape = ModelShape()
+    train: Schedule = Schedule()
+
+
+def load_config(path: Path | None, sets: Sequence[str] = (), base: dict[str, Any] | None = None) -> FitConfig:
+    """The configuration in the file at `path`, over `base`, under the `key=value` of `sets`."""
+    where = str(path) if path else "command line"
+    tree = dict(base or {})
+    if path:
+        try:
+            tree.update(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: expected TOML: {error}") from error
+    for entry in sets:
+        _set(tree, entry)
+    try:
+        config = msgspec.convert(tree, FitConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    _check(config, where)
+    return config
+
+
+Flat = dict[str, msgspec.Raw | str | int | float | bool | list[str] | None]
+
+
+def flat(config: FitConfig) -> Flat:
+    """The configuration with dotted keys, as the card carries it."""
+    found: Flat = {}
+
+    def walk(tree: dict[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                found[prefix + key] = [str(v) for v in value] if isinstance(value, list | tuple) else value
+
+    walk(msgspec.to_builtins(config), "")
+    return found
+
+
+def _set(tree: dict[str, Any], entry: str) -> None:
+    """Put one `a.b=value` into the tree; the value is TOML, or else plain text."""
+    key, equals, text = entry.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set: expected key=value, got {entry!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *path, last = key.split(".")
+    for name in path:
+        tree[name] = dict(tree.get(name) or {})
+        tree = tree[name]
+    tree[last] = value
+
+
+def _check(config: FitConfig, where: str) -> None:
+    model, train = config.model, config.train
+    quiet = config.task == "forecast"
+    problems = [
+        (1 <= model.layers <= 4, "model.layers", "1 to 4", model.layers),
+        (1 <= model.hidden <= 512, "model.hidden", "1 to 512", model.hidden),
+        (2 <= model.window <= 4096, "model.window", "2 to 4096", model.window),
+        (1 <= model.samples_per_step <= 64, "model.samples_per_step", "1 to 64", model.samples_per_step),
+        (1 <= model.hop <= model.window, "model.hop", "1 to model.window", model.hop),
+        (not quiet or 1 <= model.horizon <= 4096, "model.horizon", "1 to 4096 for a forecast", model.horizon),
+        (quiet or len(model.classes) >= 2, "model.classes", "two or more names", model.classes),
+        (0 < model.coverage < 1, "model.coverage", "above 0 and below 1", model.coverage),
+        (0 <= model.delay < train.first_step, "model.delay", "0 to less than train.first_step", model.delay),
+        (
+            0 <= model.label_steps <= train.first_step,
+            "model.label_steps",
+            "0 to train.first_step",
+            model.label_steps,
+        ),
+        (1 <= train.first_step <= model.window, "train.first_step", "1 to model.window", train.first_step),
+        (train.epochs >= 1, "train.epochs", "1 or more", train.epochs),
+        (train.batch >= 1, "train.batch", "1 or more", train.batch),
+        (train.hop >= 1, "train.hop", "1 or more", train.hop),
+        (
+            len(train.class_weights) in (0, len(model.classes)),
+            "train.class_weights",
+            "one for each class",
+            "others",
+        ),
+        (
+            config.task != "beats" or isinstance(config.data, RecordsData),
+            "data.source",
+            "'records' for beats",
+            "other",
+        ),
+        (0 <= train.rare_share <= 1, "train.rare_share", "0 to 1", train.rare_share),
+    ]
+    for holds, key, expected, got in problems:
+        if not holds:
+            raise ConfigError(f"{where}: {key}: expected {expected}, got {got}")

@@ -1,0 +1,278 @@
+"""From signals and recordings to windows: split first, then condition, then cut.
+
+The parts (train, validation, calibration, test) are separated before any window is cut: simulated signals are
+realisations of their own, records are other patients, a single recording is cut by time. Each part is then
+conditioned on its own by the very `monitor.core.conditioning.Conditioner` and cut by the very
+`monitor.core.windows.Windows` that the monitor uses.
+
+Invariant: a window, together with what it is asked to forecast, lies within one part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from monitor.core.blocks import Floats, Ints
+from monitor.core.conditioning import Conditioner, fill_gaps
+from monitor.core.errors import ConfigError, RecordingError
+from monitor.core.signals import open_signal
+from monitor.core.windows import Windows
+from monitor.recordings import AAMI, Recording, read_recording
+from training.config import FitConfig, RecordingData, RecordsData, SimulatedData
+
+PARTS = ("train", "validation", "calibration", "test")
+
+_CHUNK = 4096
+TAIL_SAMPLES = 4
+"""What a spike may last after its first sample."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A stretch of one stream before conditioning."""
+
+    name: str
+    rate_hz: float
+    unit: str
+    values: Floats
+    """(time, channel), NaN where missing."""
+    at: Ints
+    """Samples that carry a label, ascending."""
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A stretch at the model's rate, conditioned as the monitor would."""
+
+    name: str
+    values: Floats
+    """(time, channel)"""
+    at: Ints
+    """Labelled samples, at the model's rate."""
+    kinds: Ints
+    """Class of each label."""
+    noisy: bool = False
+    """A copy with noise added."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """All parts of what a model learns from and is judged on."""
+
+    parts: dict[str, list[Series]]
+    rate_hz: float
+    channels: int
+    unit: str
+    digest: str
+    """SHA-256 over names, values and labels of all parts, before conditioning."""
+    told: dict[str, str] = field(default_factory=dict)
+    """Name, licence, and what each part is, for the card."""
+
+
+def load_data(config: FitConfig, folder: Path | None) -> Data:
+    """Read or simulate, split, condition; raises ConfigError or RecordingError for what cannot be used."""
+    source = config.data
+    raws: dict[str, list[Raw]]
+    noise: list[Recording] = []
+    match source:
+        case SimulatedData():
+            raws, told = _simulate(source, config.seed), {"name": f"simulated {source.signal}"}
+        case RecordsData():
+            raws, noise = _read_records(source, folder)
+            told = {"name": source.name, "licence": source.licence}
+            told |= {part: "records " + " ".join(getattr(source, part)) for part in PARTS}
+        case RecordingData():
+            raws = _cut_by_time(source)
+            told = {"name": Path(source.path).name}
+    for stretches in raws.values():
+        for raw in stretches:
+            _check(raw)
+    first = raws["train"][0]
+    rate_hz = config.model.rate_hz or first.rate_hz
+    rng = np.random.default_rng(config.seed)
+    if noise and isinstance(source, RecordsData):
+        copies = [_noisy_copy(raw, noise, source.noise_db, rng) for raw in raws["train"]]
+    else:
+        copies = []
+    parts = {name: [_condition(raw, config, rate_hz) for raw in part] for name, part in raws.items()}
+    parts["train"] += [_condition(raw, config, rate_hz, noisy=True) for raw in copies]
+    span = config.model.window * config.model.samples_per_step + config.model.horizon
+    for name, part in parts.items():
+        if max((len(series.values) for series in part), default=0) < span:
+            longest = max((len(series.values) for series in part), default=0)
+            raise ConfigError(
+                f"data: the {name} part has {longest} samples at {rate_hz:g} Hz, expected at least {span} (window "
+                "and horizon); take a longer recording or a smaller window",
+            )
+    channels = first.values.shape[1]
+    unit = config.unit or first.unit
+    told = {part: _minutes(raws[part]) for part in PARTS} | told
+    return Data(parts, rate_hz, channels, unit, _digest(raws), told)
+
+
+def cut_windows(series: Series, config: FitConfig, hop: int, future: int = 0) -> tuple[Floats, Ints, Ints]:
+    """All windows of `series`, every `hop` samples, each with the `future` samples that follow it.
+
+    Returns values (n, time, channel), marks (n, time) as the model's loss wants them, and the position of each
+    window's end (n,): samples of the series up to the end of its history.
+    """
+    span = config.model.window * config.model.samples_per_step + future
+    marks = mark_samples(series, config)
+    both = np.concatenate((series.values, marks[:, None].astype(np.float32)), axis=1)
+    windows = Windows(span, hop, both.shape[1], 1, ring=max(4 * span, 4 * _CHUNK))
+    slot = np.zeros(1, np.int64)
+    values, ends = [np.zeros((0, span, both.shape[1]), np.float32)], [np.zeros(0, np.int64)]
+    for start in range(0, len(both), _CHUNK):
+        piece = both[start : start + _CHUNK]
+        _, end, window = windows.push(slot, np.array([len(piece)]), piece)
+        values.append(window)
+        ends.append(end)
+    cut = np.concatenate(values)  # (n, time, channel + 1)
+    return cut[:, :, :-1], cut[:, :, -1].astype(np.int64), np.concatenate(ends) - future
+
+
+def mark_samples(series: Series, config: FitConfig) -> Ints:
+    """What each sample (time,) says to the loss.
+
+    classify: the class that a window ending here should be given, -1 where that is not clear.
+    beats: 1 + the class of the beat that stands here, or 0.
+    """
+    marks = np.zeros(len(series.values), np.int64)
+    if config.task == "beats":
+        marks[series.at] = 1 + series.kinds
+    elif config.task == "classify":
+        reach = config.model.label_steps * config.model.samples_per_step
+        reach = reach or config.model.window * config.model.samples_per_step
+        for at, kind in zip(series.at, series.kinds, strict=True):
+            after = marks[at + reach : at + reach + TAIL_SAMPLES]
+            after[after == 0] = -1  # it has begun before, but may not be over
+            marks[at : at + reach] = kind
+    return marks
+
+
+def _simulate(source: SimulatedData, seed: int) -> dict[str, list[Raw]]:
+    raws = {}
+    for i, part in enumerate(PARTS):
+        live = part in ("calibration", "test")
+        signal = open_signal(
+            source.signal,
+            rate_hz=source.rate_hz,
+            seed=int(np.random.SeedSequence([seed, i]).generate_state(1)[0]),
+            noise=source.noise,
+            spikes_per_minute=source.live_spikes_per_minute if live else source.spikes_per_minute,
+        )
+        values, labels = signal.next(round(getattr(source.minutes, part) * 60 * source.rate_hz))
+        at = np.array([index for index, _ in labels], np.int64)
+        name = f"{source.signal} {part}"
+        raws[part] = [Raw(name, source.rate_hz, signal.unit, values, at, tuple(kind for _, kind in labels))]
+    return raws
+
+
+def _read_records(source: RecordsData, folder: Path | None) -> tuple[dict[str, list[Raw]], list[Recording]]:
+    if folder is None:
+        raise ConfigError(f"data: expected --data DIR, the folder that holds {source.folder}/, got none")
+    used = [name for part in PARTS for name in getattr(source, part)]
+    # Calibration may share records with validation, none of which trains; all else is other patients.
+    for one, other in (("train", "validation"), ("train", "calibration"), ("train", "test"),
+                       ("validation", "test"), ("calibration", "test")):  # fmt: skip
+        if both := set(getattr(source, one)) & set(getattr(source, other)):
+            raise ConfigError(f"data: records {sorted(both)} stand in both {one} and {other}; a patient is in one")
+    read = {name: _raw_of(read_recording(folder / source.folder / name), source.lead) for name in set(used)}
+    raws = {part: [read[name] for name in getattr(source, part)] for part in PARTS}
+    if not all(raws.values()):
+        raise ConfigError("data: expected records in each of train, validation, calibration and test")
+    return raws, [read_recording(folder / name) for name in source.noise]
+
+
+def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
+    recording = read_recording(source.path, source.rate_hz)
+    if min(source.shares) <= 0 or abs(sum(source.shares) - 1) > 1e-6:
+        raise ConfigError(f"data.shares: expected four positive shares that add up to 1, got {source.shares}")
+    bounds = np.round(np.cumsum((0.0, *source.shares)) * len(recording.values)).astype(int).tolist()
+    raws = {}
+    for part, start, end in zip(PARTS, bounds[:-1], bounds[1:], strict=True):
+        inside = (recording.label_samples >= start) & (recording.label_samples < end)
+        symbols = tuple(s for s, keep in zip(recording.label_symbols, inside, strict=True) if keep)
+        at = recording.label_samples[inside] - start
+        name = f"{recording.name} {part}"
+        raws[part] = [Raw(name, recording.rate_hz, recording.unit, recording.values[start:end], at, symbols)]
+    return raws
+
+
+def _raw_of(recording: Recording, lead: str) -> Raw:
+    channel = recording.channels.index(lead) if lead in recording.channels else 0
+    values = recording.values[:, channel : channel + 1]
+    unit = recording.unit.split(", ")[0]
+    return Raw(recording.name, recording.rate_hz, unit, values, recording.label_samples, recording.label_symbols)
+
+
+def _noisy_copy(raw: Raw, noise: list[Recording], decibel: tuple[float, float], rng: np.random.Generator) -> Raw:
+    """`raw` with noise of a random record, place and strength, anew every half minute."""
+    values = raw.values.copy()
+    piece = round(30 * raw.rate_hz)
+    power = float(np.nanvar(raw.values))
+    for start in range(0, len(values), piece):
+        rows = values[start : start + piece]
+        record = noise[rng.integers(len(noise))]
+        begin = int(rng.integers(len(record.values) - len(rows) + 1))
+        added = record.values[begin : begin + len(rows), rng.integers(record.values.shape[1])]
+        strength = power / max(float(np.var(added)), 1e-12) / 10 ** (rng.uniform(*decibel) / 10)
+        rows += (np.sqrt(strength) * (added - added.mean()))[:, None].astype(np.float32)
+    return Raw(f"{raw.name} with noise", raw.rate_hz, raw.unit, values, raw.at, raw.symbols)
+
+
+def _check(raw: Raw) -> None:
+    """Refuse what no model can learn from."""
+    for channel in range(raw.values.shape[1]):
+        column = raw.values[:, channel]
+        known = column[np.isfinite(column)]
+        if not len(known):
+            raise RecordingError(f"data: {raw.name}, channel {channel + 1}: expected numbers, got no finite value")
+        if known.min() == known.max():
+            raise RecordingError(
+                f"data: {raw.name}, channel {channel + 1}: expected a signal, got the constant {known[0]:g}; "
+                "is this the right channel?",
+            )
+
+
+def _condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = False) -> Series:
+    conditioner = Conditioner(config.conditioning, rate_hz, raw.values.shape[1], 1)
+    conditioner.start(0, raw.rate_hz)
+    slot = np.zeros(1, np.int64)
+    finite = np.where(np.isfinite(raw.values), raw.values, np.float32(np.nan))
+    filled, _ = fill_gaps(finite, np.full(raw.values.shape[1], np.nan, np.float32))
+    parts = [conditioner.push(slot, filled[None, i : i + _CHUNK])[1] for i in range(0, len(filled), _CHUNK)]
+    values = np.concatenate(parts)
+    at = np.round(raw.at * rate_hz / raw.rate_hz).astype(np.int64) - conditioner.lead_in_samples
+    inside = (at >= 0) & (at < len(values))
+    kinds = np.array([_class_of(symbol, config) for symbol in raw.symbols], np.int64)
+    inside &= kinds >= 0
+    return Series(raw.name, values, at[inside], kinds[inside], noisy)
+
+
+def _class_of(symbol: str, config: FitConfig) -> int:
+    """The class a label stands for; -1 for a label that this task has no class for."""
+    classes = config.model.classes
+    name = symbol if symbol in classes and config.task != "beats" else AAMI.get(symbol, symbol)
+    if name in classes:
+        return classes.index(name)
+    return 0 if config.task == "beats" and name == "Q" else -1  # a beat all the same
+
+
+def _digest(raws: dict[str, list[Raw]]) -> str:
+    digest = hashlib.sha256()
+    for part in PARTS:
+        for raw in raws[part]:
+            digest.update(f"{part} {raw.name} {raw.rate_hz} {' '.join(raw.symbols)}".encode())
+            digest.update(np.ascontiguousarray(raw.values, "<f4").tobytes())
+            digest.update(raw.at.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _minutes(raws: list[Raw]) -> str:
+    return f"{sum(len(raw.values) / raw.rate_hz for raw in raws) / 60:.1f} minutes"

@@ -1,0 +1,265 @@
+"""A run as one ONNX file: standard operators, the card inside, and the proof that it computes what torch did.
+
+The graph is built node by node with `onnx.helper`: exporters fix axes, unroll cells or write weights beside the
+file without saying so. Gate order of the operators: LSTM i, o, f, c (torch: i, f, g, o); GRU z, r, h with
+`linear_before_reset` (torch: r, z, n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from monitor import __version__
+from monitor.core.blocks import Floats
+from monitor.core.card import CARD_KEY, OUTPUTS, Card, KnownAnswer, Tensor, write_card
+from monitor.core.errors import ConfigError, ModelError
+from training.config import FitConfig, flat
+from training.models import RecurrentForecaster, RecurrentModel, WindowClassifier
+from training.runs import Outcome, read_run
+
+OPSET = 17
+IR_VERSION = 8  # what opset 17 came with: older runtimes read it too
+TOLERANCE = 1e-4
+BATCHES = (1, 3, 64)
+
+_GATES = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
+
+
+def export(run: Path, out: Path | None = None, say: Callable[[str], None] = print) -> Path:
+    """Write the model of a finished run; raises ModelError when onnxruntime does not agree with torch."""
+    config, outcome, model = read_run(run)
+    path = out or run / f"{config.name}.onnx"
+    proto = build_graph(model)
+    card = make_card(model, config, outcome)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, write_card(card)
+    onnx.checker.check_model(proto, full_check=True)
+    content = proto.SerializeToString()
+    prove(content, model, say)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written: {error.strerror}") from error
+    say(f"wrote {path}: {card.ident}, {card.parameters} parameters, {len(content) / 1024:.0f} KiB")
+    return path
+
+
+def prove(content: bytes, model: RecurrentModel, say: Callable[[str], None] = print) -> float:
+    """The largest difference between torch and onnxruntime, over several batch sizes and lengths of window."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    shape = model.config.model
+    worst = 0.0
+    for batch in BATCHES:
+        for steps in sorted({shape.window, model.config.train.first_step}):
+            window = example_windows(model, batch, steps, seed=batch)
+            expected = _ask(model, window)
+            got = dict(zip(expected, session.run(list(expected), {"window": window}), strict=True))
+            off = max(float(np.abs(got[name] - expected[name]).max()) for name in expected)
+            say(f"batch {batch:2d}, {steps} steps: torch and onnxruntime differ by at most {off:.1e}")
+            if not off <= TOLERANCE:  # NaN fails too
+                raise ModelError(
+                    f"export of {model.config.name}: batch {batch}, {steps} steps: torch and onnxruntime differ "
+                    f"by {off:.1e}, allowed {TOLERANCE:g}",
+                )
+            worst = max(worst, off)
+    return worst
+
+
+def example_windows(model: RecurrentModel, batch: int, steps: int, seed: int) -> Floats:
+    """Invented windows (batch, time, channel) of the size of the training data: a wave, a walk and noise."""
+    random = np.random.default_rng(seed)
+    shape = (batch, steps * model.fold, model.channels)
+    time = np.arange(shape[1])[None, :, None]
+    wave = np.sin(time * random.uniform(0.05, 0.5, (batch, 1, 1)) + random.uniform(0, 6, (batch, 1, 1)))
+    walk = np.cumsum(0.1 * random.standard_normal(shape), axis=1)
+    unit = wave + walk + 0.1 * random.standard_normal(shape)
+    scaled: Floats = (unit * model.scaling.scale.numpy() + model.scaling.offset.numpy()).astype(np.float32)
+    return scaled
+
+
+def make_card(model: RecurrentModel, config: FitConfig, outcome: Outcome) -> Card:
+    """The card of a trained model, its known answer by torch included."""
+    shape = config.model
+    forecasts, beats = config.task == "forecast", config.task == "beats"
+    window = example_windows(model, 2, shape.window, seed=0)
+    answers = {name: Tensor.of(value) for name, value in _ask(model, window).items()}
+    return Card(
+        name=config.name,
+        version=config.version,
+        task=config.task,
+        cell=shape.cell,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        rate_hz=outcome.rate_hz,
+        window=shape.window,
+        samples_per_step=shape.samples_per_step,
+        hop=shape.hop,
+        horizon=shape.horizon if forecasts else 0,
+        channels=outcome.channels,
+        unit=outcome.unit,
+        conditioning=config.conditioning,
+        classes=() if forecasts else shape.classes,
+        thresholds=outcome.thresholds,
+        delay=shape.delay if beats else 0,
+        beat_level=outcome.beat_level,
+        label_steps=shape.label_steps if config.task == "classify" else 0,
+        coverage=shape.coverage if forecasts else 0.0,
+        metrics={name: float(f"{value:.5g}") for name, value in outcome.metrics.items()},
+        source=outcome.data,
+        training=flat(config),
+        seed=outcome.seed,
+        made=datetime.now(tz=UTC).date().isoformat(),
+        code=outcome.code or __version__,
+        intended_use=config.intended_use,
+        known_answer=KnownAnswer(Tensor.of(window), answers),
+    )
+
+
+def _ask(model: RecurrentModel, window: Floats) -> dict[str, Floats]:
+    with torch.no_grad():
+        answer = model.outputs(torch.from_numpy(window))
+    return {name: answer[name].numpy() for name in OUTPUTS[model.config.task]}
+
+
+def build_graph(model: RecurrentModel) -> onnx.ModelProto:
+    """The model as ONNX: `window` (batch, time, channel) in, the task's outputs out, batch and time dynamic."""
+    graph = _Graph(model)
+    state = graph.recurrence(graph.scaled())
+    if isinstance(model, RecurrentForecaster):
+        graph.forecast(state, model)
+    elif isinstance(model, WindowClassifier):
+        graph.classes(state, model)
+    return graph.model()
+
+
+class _Graph:
+    """Nodes and constants of a graph that is being built; methods return the name of what they compute."""
+
+    def __init__(self, model: RecurrentModel) -> None:
+        self._model = model
+        self._weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._offset = self._scale = ""
+
+    def scaled(self) -> str:
+        """(x - offset) / scale."""
+        if not self._model.scaling.per_window:
+            self._offset, self._scale = self._weight("scaling.offset"), self._weight("scaling.scale")
+            return self._node("Div", self._node("Sub", "window", self._offset), self._scale)
+        self._offset = self._node("ReduceMean", "window", axes=[1], keepdims=1)  # (batch, 1, channel)
+        centred = self._node("Sub", "window", self._offset)
+        variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)
+        self._scale = self._node("Max", self._node("Sqrt", variance), self._weight("scaling.floor"))
+        return self._node("Div", centred, self._scale)
+
+    def recurrence(self, x: str) -> str:
+        """The last layer's state (batch, hidden) after the last step."""
+        shape, fold = self._model.config.model, self._model.fold
+        if fold > 1:
+            x = self._node("Reshape", x, self._constant("fold", np.array([0, -1, fold * self._model.channels])))
+        x = self._node("Transpose", x, perm=[1, 0, 2])  # (step, batch, feature)
+        extra: dict[str, Any] = {"linear_before_reset": 1} if shape.cell == "gru" else {}
+        for layer in range(shape.layers):
+            weights = [self._gates(f"recurrence.weight_{side}_l{layer}") for side in ("ih", "hh")]
+            bias = np.concatenate([self._gates(f"recurrence.bias_{side}_l{layer}") for side in ("ih", "hh")])
+            inputs = [
+                x,
+                self._constant(f"w{layer}", weights[0][None]),
+                self._constant(f"r{layer}", weights[1][None]),
+                self._constant(f"b{layer}", bias[None]),
+            ]
+            last = layer == shape.layers - 1
+            names = (
+                ["", "last"] if last else [f"all_{layer}"]
+            )  # of the last layer only its last state is asked for
+            self._nodes.append(
+                helper.make_node(shape.cell.upper(), inputs, names, hidden_size=shape.hidden, **extra),
+            )
+            if not last:
+                x = self._node(
+                    "Squeeze", names[0], self._constant("axis1", np.array([1]))
+                )  # (step, batch, hidden)
+        return self._node("Squeeze", "last", self._constant("axis0", np.array([0])))  # (batch, hidden)
+
+    def forecast(self, state: str, model: RecurrentForecaster) -> None:
+        """Mean and bounds, (batch, horizon, channel), in the stream's unit."""
+        shape = self._constant("shape", np.array([-1, model.horizon, model.channels]))
+        bottle = state
+        if model.config.model.rank:
+            bottle = self._node("Gemm", state, self._weight("bottleneck.weight"), transB=1)
+        mean = self._node("Reshape", self._linear(bottle, "mean"), shape)
+        factors = self._weight("factors")
+        below, above = (
+            self._node(
+                "Mul", self._node("Softplus", self._node("Reshape", self._linear(state, side), shape)), factors
+            )
+            for side in ("below", "above")
+        )
+        lower, upper = self._node("Sub", mean, below), self._node("Add", mean, above)
+        for name, value in (("forecast", mean), ("lower", lower), ("upper", upper)):
+            self._output(name, ["batch", model.horizon, model.channels])
+            self._node("Add", self._node("Mul", value, self._scale), self._offset, name=name)
+
+    def classes(self, state: str, model: WindowClassifier) -> None:
+        """Class probabilities, and that of a beat where the task is beats."""
+        if model.config.task == "beats":
+            self._output("beat", ["batch", 1])
+            self._node("Sigmoid", self._linear(state, "beat"), name="beat")
+        self._output("probabilities", ["batch", len(model.config.model.classes)])
+        self._node("Softmax", self._linear(state, "kind"), name="probabilities", axis=-1)
+
+    def model(self) -> onnx.ModelProto:
+        """What has been built."""
+        window = helper.make_tensor_value_info(
+            "window", TensorProto.FLOAT, ["batch", "time", self._model.channels]
+        )
+        constants = list(self._constants.values())
+        graph = helper.make_graph(self._nodes, self._model.config.name, [window], self._outputs, constants)
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(
+            graph,
+            opset_imports=opsets,
+            ir_version=IR_VERSION,
+            producer_name="foretrace",
+            producer_version=__version__,
+        )
+
+    def _gates(self, name: str) -> Floats:
+        """A recurrent weight with its gates in the operator's order."""
+        cell = self._model.config.model.cell
+        gates = np.split(self._weights[name], len(_GATES[cell]))
+        ordered: Floats = np.concatenate([gates[i] for i in _GATES[cell]])
+        return ordered
+
+    def _linear(self, x: str, name: str) -> str:
+        return self._node("Gemm", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), transB=1)
+
+    def _node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        name = name or f"{operator.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def _weight(self, name: str) -> str:
+        return self._constant(name, self._weights[name])
+
+    def _constant(self, name: str, value: np.ndarray) -> str:
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
+        return name
+
+    def _output(self, name: str, shape: list[str | int]) -> None:
+        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))

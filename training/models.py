@@ -1,0 +1,232 @@
+"""The networks: a recurrence over the steps of a window, and a head for each task.
+
+Every model takes `window` (batch, time, channel) in the stream's unit and starts from a zero state; scaling and
+calibration are buffers of the model, so that they go into the file with the weights. `states` serves training,
+which asks at every step from `first` on; `forward` serves the monitor, which asks at the last.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monitor.core.card import Cell
+from training.config import FitConfig
+
+CELLS: dict[Cell, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class Scaling(nn.Module):
+    """(x - offset) / scale, by fixed figures of the training data or by mean and spread of each window."""
+
+    offset: Tensor
+    scale: Tensor
+    floor: Tensor
+
+    def __init__(self, channels: int, per_window: bool, floor: float) -> None:
+        super().__init__()
+        self.per_window = per_window
+        self.register_buffer("offset", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
+        self.register_buffer("floor", torch.tensor(floor))
+
+    def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The scaled window, and the offset and scale that lead back to the stream's unit."""
+        if not self.per_window:
+            return (window - self.offset) / self.scale, self.offset, self.scale
+        offset = window.mean(dim=1, keepdim=True)  # (batch, 1, channel)
+        centred = window - offset  # (batch, time, channel)
+        scale = torch.maximum(centred.square().mean(dim=1, keepdim=True).sqrt(), self.floor)  # (batch, 1, channel)
+        return centred / scale, offset, scale
+
+
+class RecurrentModel(nn.Module):
+    """What all models share: scaling, folding of samples into steps, and the recurrence."""
+
+    def __init__(self, config: FitConfig, channels: int) -> None:
+        super().__init__()
+        shape = config.model
+        self.config, self.channels = config, channels
+        self.fold = shape.samples_per_step
+        self.scaling = Scaling(channels, shape.scaling == "window", shape.scale_floor)
+        self.recurrence = CELLS[shape.cell](self.fold * channels, shape.hidden, shape.layers, batch_first=True)
+
+    def states(self, scaled: Tensor, first: int) -> Tensor:
+        """The recurrence's output at each step from the `first` (counted from 1) to the last."""
+        batch, time, channel = scaled.shape
+        steps = scaled.reshape(batch, time // self.fold, self.fold * channel)  # (batch, step, feature)
+        outputs: Tensor = self.recurrence(steps)[0]  # (batch, step, hidden)
+        return outputs[:, first - 1 :]  # (batch, asked step, hidden)
+
+    def initialise(self) -> None:
+        """Xavier (Glorot & Bengio 2010) for matrices, zero for biases; an LSTM's forget gate starts open."""
+        for name, weight in self.named_parameters():
+            if name.startswith("recurrence.weight"):
+                for gate in torch.split(weight, self.config.model.hidden):  # each gate is a matrix of its own
+                    nn.init.xavier_uniform_(gate)
+            elif weight.dim() >= 2:
+                nn.init.xavier_uniform_(weight)
+            else:
+                nn.init.zeros_(weight)
+                if self.config.model.cell == "lstm" and name.startswith("recurrence.bias_ih"):
+                    hidden = self.config.model.hidden
+                    with torch.no_grad():
+                        weight[hidden : 2 * hidden] = 1.0
+
+    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:
+        """Mean loss over all asked steps; `values` (batch, time, channel) and `marks` (batch, time)."""
+        raise NotImplementedError
+
+    def outputs(self, window: Tensor) -> dict[str, Tensor]:
+        """What the model file gives for `window` (batch, time, channel), by name."""
+        raise NotImplementedError
+
+
+class RecurrentForecaster(RecurrentModel):
+    """The next `horizon` samples at once: their mean, and an interval that `factors` calibrate."""
+
+    factors: Tensor
+
+    def __init__(self, config: FitConfig, channels: int) -> None:
+        super().__init__(config, channels)
+        shape = config.model
+        self.horizon = shape.horizon
+        width = self.horizon * channels
+        self.bottleneck = nn.Linear(shape.hidden, shape.rank, bias=False) if shape.rank else nn.Identity()
+        self.mean = nn.Linear(shape.rank or shape.hidden, width)
+        self.below = nn.Linear(shape.hidden, width)
+        self.above = nn.Linear(shape.hidden, width)
+        self.register_buffer("factors", torch.ones(self.horizon, channels))
+        self.initialise()
+
+    def heads(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and uncalibrated half-widths below and above it, scaled, (..., horizon, channel) each."""
+        shape = (*states.shape[:-1], self.horizon, self.channels)
+        mean = self.mean(self.bottleneck(states)).reshape(shape)
+        below = functional.softplus(self.below(states)).reshape(shape)
+        above = functional.softplus(self.above(states)).reshape(shape)
+        return mean, below, above
+
+    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:  # noqa: ARG002
+        """Squared error of the mean, and pinball loss of the two bounds around it (their gradient spares it)."""
+        history, future = values[:, : -self.horizon], values[:, self.fold :]
+        if self.scaling.per_window:
+            # Statistics of a whole window may not speak to its earlier steps: ask at the end of a shorter one.
+            steps = int(torch.randint(first, history.shape[1] // self.fold + 1, ()))
+            history, first = history[:, -steps * self.fold :], steps
+            future = values[:, -(steps - 1) * self.fold - self.horizon :]
+        scaled, offset, scale = self.scaling(history)
+        # Targets of step s are the `horizon` samples after it.
+        targets = future.unfold(1, self.horizon, self.fold)[
+            :, first - 1 :
+        ]  # (batch, asked step, channel, horizon)
+        targets = targets.transpose(2, 3)  # (batch, asked step, horizon, channel)
+        if self.scaling.per_window:
+            offset, scale = offset[:, None], scale[:, None]  # (batch, 1, 1, channel)
+        targets = (targets - offset) / scale
+        mean, below, above = self.heads(self.states(scaled, first))
+        error = targets - mean.detach()
+        miss = (1 - self.config.model.coverage) / 2
+        # Pinball loss of the quantiles `miss` and 1 - `miss`: the further outside, the dearer.
+        low = torch.maximum((error + below) * miss, (error + below) * (miss - 1))
+        high = torch.maximum((error - above) * (1 - miss), (error - above) * -miss)
+        total: Tensor = (targets - mean).square().mean() + (low + high).mean()
+        return total
+
+    def outputs(self, window: Tensor) -> dict[str, Tensor]:
+        """`forecast`, `lower` and `upper`, each (batch, horizon, channel), in the stream's unit."""
+        scaled, offset, scale = self.scaling(window)
+        state = self.states(scaled, window.shape[1] // self.fold)[:, 0]  # (batch, hidden)
+        mean, below, above = self.heads(state)  # (batch, horizon, channel)
+        return {
+            "forecast": mean * scale + offset,
+            "lower": (mean - below * self.factors) * scale + offset,
+            "upper": (mean + above * self.factors) * scale + offset,
+        }
+
+
+class WindowClassifier(RecurrentModel):
+    """Which of the classes the last `label_steps` steps of the window are."""
+
+    class_weights: Tensor
+
+    def __init__(self, config: FitConfig, channels: int) -> None:
+        super().__init__(config, channels)
+        classes = len(config.model.classes)
+        self.kind = nn.Linear(config.model.hidden, classes)
+        weights = config.train.class_weights or (1.0,) * classes
+        self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
+        self.initialise()
+
+    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:
+        """Cross-entropy at every asked step; a mark below 0 says that the step has no clear answer."""
+        scaled, _, _ = self.scaling(values)
+        logits = self.kind(self.states(scaled, first))  # (batch, asked step, class)
+        asked = marks[:, self.fold - 1 :: self.fold][:, first - 1 :]  # (batch, asked step)
+        return functional.cross_entropy(
+            logits.flatten(0, 1), asked.flatten(), weight=self.class_weights, ignore_index=-1
+        )
+
+    def outputs(self, window: Tensor) -> dict[str, Tensor]:
+        """`probabilities` (batch, class)."""
+        scaled, _, _ = self.scaling(window)
+        state = self.states(scaled, window.shape[1] // self.fold)[:, 0]  # (batch, hidden)
+        return {"probabilities": torch.softmax(self.kind(state), dim=-1)}
+
+
+class BeatFinder(WindowClassifier):
+    """Whether a beat stands `delay` steps before the end, and of which class it would be."""
+
+    def __init__(self, config: FitConfig, channels: int) -> None:
+        super().__init__(config, channels)
+        self.beat = nn.Linear(config.model.hidden, 1)
+        self.initialise()
+
+    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:
+        """Twice the cross-entropy of a heat map around the beats, and that of the classes where there is heat.
+
+        `marks` holds at each sample 0, or 1 + the class of the beat that stands there.
+        """
+        batch, time = marks.shape
+        beats = marks.reshape(batch, time // self.fold, self.fold).amax(dim=2)  # (batch, step)
+        # The output of step s speaks of step s - delay, which the window holds since delay < first.
+        delay = self.config.model.delay
+        near = functional.pad(beats, (1, 1))
+        # The class of a beat also counts one step before and after it; where two meet, the one in the middle wins.
+        spread = torch.where(beats > 0, beats, torch.maximum(near[:, :-2], near[:, 2:]))
+        heat = torch.where(beats > 0, 1.0, torch.where(spread > 0, 0.5, 0.0))  # (batch, step)
+        asked = slice(first - 1 - delay, time // self.fold - delay)
+        spread, heat = spread[:, asked], heat[:, asked]  # (batch, asked step)
+        scaled, _, _ = self.scaling(values)
+        states = self.states(scaled, first)  # (batch, asked step, hidden)
+        found = functional.binary_cross_entropy_with_logits(self.beat(states)[..., 0], heat)
+        kinds = functional.cross_entropy(
+            self.kind(states).flatten(0, 1),
+            (spread - 1).flatten(),
+            weight=self.class_weights,
+            ignore_index=-1,
+            reduction="none",
+        )
+        kinds = (kinds * heat.flatten()).sum() / heat.sum().clamp(min=1.0)
+        return 2 * found + kinds
+
+    def outputs(self, window: Tensor) -> dict[str, Tensor]:
+        """`beat` (batch, 1) and `probabilities` (batch, class)."""
+        scaled, _, _ = self.scaling(window)
+        state = self.states(scaled, window.shape[1] // self.fold)[:, 0]  # (batch, hidden)
+        return {
+            "beat": torch.sigmoid(self.beat(state)),
+            "probabilities": torch.softmax(self.kind(state), dim=-1),
+        }
+
+
+def build_model(config: FitConfig, channels: int) -> RecurrentModel:
+    """The model that the configuration asks for, freshly initialised from torch's generator."""
+    match config.task:
+        case "forecast":
+            return RecurrentForecaster(config, channels)
+        case "classify":
+            return WindowClassifier(config, channels)
+        case "beats":
+            return BeatFinder(config, channels)
