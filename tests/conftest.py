@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,3 +33,64 @@ def build_card(task: str = "forecast", **changes: object) -> Card:
 def make_card():
     """Makes a card with whatever the test wants to be different."""
     return build_card
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A real MQTT broker: the NATS server with its MQTT listener."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def broker(tmp_path):
+    """A broker on a free port of the loopback, stopped by its process id."""
+    running = start_broker(tmp_path, free_port())
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def start_broker(folder: Path, port: int) -> Broker:
+    binary = Path(sys.executable).parent / "nats-server"
+    settings = folder / "broker.conf"
+    settings.write_text(
+        f"server_name: test\nhost: 127.0.0.1\nport: {free_port()}\n"
+        f'jetstream {{ store_dir: "{folder}/store" }}\n'
+        f'mqtt {{ host: 127.0.0.1, port: {port}, ack_wait: "2s" }}\n'
+    )
+    with (folder / "broker.log").open("ab") as log:
+        process = subprocess.Popen([binary, "-c", settings], stdout=log, stderr=log)
+    wait_until(lambda: _accepts(port), f"the broker on port {port}")
+    return Broker(port, process)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    """Poll until `condition` holds; fail with `what` when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s for {what}")
+        time.sleep(0.01)
+
+
+async def eventually(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    """The same, leaving the event loop to others in the meantime."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s for {what}")
+        await asyncio.sleep(0.01)

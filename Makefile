@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine with Python 3.11 or later: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/monitor demo $(DEMO)
+
+test: check
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=/path/to/it")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	@echo "installing the daemon and the dashboard into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+# The exact pin of torch lets pip take a CPU build where one is offered; where none is, set
+# PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds first, or pip will fetch gigabytes of CUDA.
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	@echo "installing everything, training and tests included, into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,train]' --group dev
+	@touch $@ $(VENV)/.demo
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info
