@@ -81,15 +81,20 @@ class Daemon:
             max_streams=config.limits.streams,
             max_waiting=config.inference.max_waiting,
         )
-        self._control = Socket(zmq.ROUTER, bind=config.feed.control)
-        self._feed = ZeroMQFeed(config.feed, config.prefix)
+        self._sources: list[Source] = []
+        with contextlib.ExitStack() as opened:  # whatever is open when something else cannot be is closed
+            self._control = Socket(zmq.ROUTER, bind=config.feed.control)
+            opened.callback(self._control.close)
+            self._feed = ZeroMQFeed(config.feed, config.prefix)
+            opened.callback(self._feed.close)
+            if config.zeromq.listen:
+                self._sources.append(ZeroMQSource(config.zeromq, config.prefix))
+                opened.callback(self._sources[-1].close)
+            if config.mqtt.host:
+                self._sources.append(MqttSource(config.mqtt, config.prefix, config.name))
+            self._opened = opened.pop_all()
         self._mqtt = MqttFeed(config.mqtt, config.prefix, config.name) if config.mqtt.host else None
         self._sinks: list[Sink] = [self._feed, *([self._mqtt] if self._mqtt else [])]
-        self._sources: list[Source] = []
-        if config.zeromq.listen:
-            self._sources.append(ZeroMQSource(config.zeromq, config.prefix))
-        if config.mqtt.host:
-            self._sources.append(MqttSource(config.mqtt, config.prefix, config.name))
         self._kept = Kept(config.feed.history_s)
         self.pipeline = Pipeline(
             self.engine,
@@ -142,11 +147,8 @@ class Daemon:
 
     def close(self) -> None:
         """Close sockets and threads."""
-        for source in self._sources:
-            source.close()
         self.pipeline.close()
-        self._feed.close()
-        self._control.close()
+        self._opened.close()
 
     async def _beat(self) -> None:
         while True:

@@ -55,10 +55,12 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def encode_block(block: Block) -> bytes:
-    """The binary encoding of `block`."""
+    """The binary encoding of `block`; channels without names are numbered, for their number must be known."""
+    width = block.values.shape[1]
+    channels = block.channels or (tuple(str(i + 1) for i in range(width)) if width > 1 else ())
     return _encode(
         _Binary(
-            block.stream, block.run, block.seq, block.t0_ns, block.rate_hz, block.channels, block.unit,
+            block.stream, block.run, block.seq, block.t0_ns, block.rate_hz, channels, block.unit,
             np.ascontiguousarray(block.values, "<f4").tobytes(),
         ),
     )  # fmt: skip

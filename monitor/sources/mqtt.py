@@ -72,6 +72,7 @@ class MqttSource:
 
     def __init__(self, settings: Mqtt, prefix: str, name: str) -> None:
         self._settings, self._prefix, self._name = settings, prefix, name
+        self.connected = False
         _password(settings)  # an unreadable file is a configuration error, not a lost connection
 
     async def batches(self) -> AsyncIterator[list[Message]]:
@@ -86,11 +87,13 @@ class MqttSource:
                     backoff.reset()
                     for levels in ("+", "+/+", "+/+/+"):
                         await client.subscribe(f"{self._prefix}/{levels}/samples", self._settings.qos)
+                    self.connected = True
                     async for batch in self._drained(client):
                         yield [Message(bytes(m.payload), stream_of(str(m.topic), self._prefix)) for m in batch]
                         for message in batch:
                             client._client.ack(message.mid, message.qos)  # noqa: SLF001
             except aiomqtt.MqttError as error:
+                self.connected = False
                 log.warning("mqtt: %s:%d: %s; trying again", self._settings.host, self._settings.port, error)
                 await backoff.wait()
 

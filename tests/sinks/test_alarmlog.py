@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -57,7 +57,7 @@ def test_what_was_written_survives_kill_9(tmp_path):
     path = tmp_path / "log.db"
     script = f"""
 import sys, pathlib
-sys.path.insert(0, {os.getcwd()!r})
+sys.path.insert(0, {str(Path.cwd())!r})
 from tests.sinks.test_alarmlog import alarm
 from monitor.sinks.alarmlog import AlarmLog
 log = AlarmLog(pathlib.Path({str(path)!r}))
