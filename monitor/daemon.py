@@ -109,6 +109,13 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until `stop` is called, then finish what was read."""
+        try:
+            await self._run()
+        finally:
+            self.pipeline.close()
+            self._opened.close()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             reading = [group.create_task(self.pipeline.read(s), name=type(s).__name__) for s in self._sources]
             inferring = group.create_task(self.pipeline.infer(), name="infer")
@@ -138,17 +145,11 @@ class Daemon:
                         await self._mqtt.drained()
             for task in (inferring, *background):
                 task.cancel()
-        self.close()
 
     def stop(self) -> None:
         """Begin to stop."""
         log.info("stopping")
         self._stop.set()
-
-    def close(self) -> None:
-        """Close sockets and threads."""
-        self.pipeline.close()
-        self._opened.close()
 
     async def _beat(self) -> None:
         while True:

@@ -87,6 +87,9 @@ def _check_known_answer(model: Model, where: str) -> None:
     known = model.card.known_answer
     if set(known.outputs) != set(OUTPUTS[model.card.task]):
         raise ModelError(f"{where}: its known answer speaks of {sorted(known.outputs)}")
+    wanted = (model.card.window_samples, model.card.channels)
+    if known.window.shape[1:] != wanted:
+        raise ModelError(f"{where}: its card says windows of {wanted}, its known answer has {known.window.shape}")
     try:
         window = known.window.array()
         expected = {name: tensor.array() for name, tensor in known.outputs.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 
@@ -219,7 +220,7 @@ async def test_acknowledging_reaches_log_and_feed(tmp_path, models):
     forever = {"kind": "class", "label": "spike", "clear_s": 1.0, "latch": True}
     config = settings(tmp_path, alarms=[forever])
     truth = [at for at, _ in NoisySine(seed=1, spikes_per_minute=20.0).next(3000)[1]]
-    samples = next(a for a, b in zip(truth, truth[1:], strict=False) if a > 100 and b - a > 150) + 140
+    samples = next(a for a, b in itertools.pairwise(truth) if a > 100 and b - a > 150) + 140
     async with running(config, models) as daemon, Client(config.feed.control) as client:
         async with open_outlet(config.zeromq.listen, "signals") as outlet:
             await send(sine(samples=samples), outlet, speed=0)

@@ -16,6 +16,8 @@ from monitor.core.card import Card
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_NEVER_NS = -(2**62)
+
 
 class Continuity:
     """Which rows follow directly on the row of the same slot before."""
@@ -115,7 +117,7 @@ class BeatPicker:
         self._heat = np.zeros((capacity, 2))  # of the two rows before, the older first
         self._class = np.zeros((capacity, 2, len(card.classes)))
         self._known = np.zeros(capacity, np.int64)
-        self._beat_ns = np.zeros(capacity, np.int64)
+        self._beat_ns = np.full(capacity, _NEVER_NS)
         self._rr_s = np.full((capacity, 8), np.nan)
 
     def step(
@@ -125,7 +127,7 @@ class BeatPicker:
         heat, classes = outputs["beat"][:, 0].astype(np.float64), outputs["probabilities"].astype(np.float64)
         broken = slots[~follows]
         self._known[broken] = 0
-        self._beat_ns[broken] = 0
+        self._beat_ns[broken] = _NEVER_NS
         self._rr_s[broken] = np.nan
         older, newer = self._heat[slots, 0], self._heat[slots, 1]
         is_peak = (newer >= self._level) & (newer > older) & (newer >= heat) & (self._known[slots] >= 2)
@@ -144,7 +146,7 @@ class BeatPicker:
 
     def _note(self, slots: Ints, when: Ints) -> None:
         before = self._beat_ns[slots]
-        rr_s = np.where(before > 0, (when - before) / 1e9, np.nan)
+        rr_s = np.where(before > _NEVER_NS, (when - before) / 1e9, np.nan)
         self._rr_s[slots] = np.concatenate((self._rr_s[slots, 1:], rr_s[:, None]), axis=1)
         self._beat_ns[slots] = when
 

@@ -36,8 +36,8 @@ control_option = click.option(
 )
 @control_option
 @click.option("--prefix", default="signals", show_default=True, help="First level of the topics.")
-@click.option("--stream", default=None, help="Stream to begin with.")
-def watch(feed: str, control: str, prefix: str, stream: str | None) -> None:
+@click.option("--stream", default="", help="Stream to begin with.")
+def watch(feed: str, control: str, prefix: str, stream: str) -> None:
     """Open the dashboard of a running daemon. It may come and go; the dashboard reconnects by itself."""
     try:
         from monitor.dashboard.app import run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -61,11 +62,12 @@ def log_to_stderr(verbose: bool) -> None:
 
 
 async def until_orphaned(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, and cancel it when the process that started this one is gone."""
+    """Run `work`; when the process that started this one is gone, end as SIGTERM would end it."""
     parent = os.getppid()
     task = asyncio.create_task(work)
     while not task.done():
         await asyncio.wait({task}, timeout=0.5)
         if os.getppid() != parent:
-            task.cancel()
+            parent = os.getppid()
+            signal.raise_signal(signal.SIGTERM)
     return task.result()

@@ -19,7 +19,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _sender_options(command: F) -> F:
     options = (
-        click.option("--to", default="tcp://127.0.0.1:5555", show_default=True, help="Or mqtt://HOST[:PORT]."),
+        click.option(
+            "--to",
+            default="tcp://127.0.0.1:5555",
+            show_default=True,
+            envvar="MONITOR_ZEROMQ__LISTEN",
+            help="Or mqtt://HOST[:PORT].",
+        ),
         click.option("--prefix", default="signals", show_default=True, help="First level of the topics."),
         click.option("--stream", default="", help="Name of the stream.", callback=_stream_name),
         click.option(
@@ -115,7 +121,6 @@ def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, child:
     from monitor.senders import open_outlet, send
 
     async def work() -> None:
-        task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         async with open_outlet(to, prefix) as outlet:
             sending = asyncio.create_task(send(blocks, outlet, speed=speed))
@@ -123,6 +128,5 @@ def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, child:
                 loop.add_signal_handler(number, sending.cancel)
             sent = await sending
         click.echo(msgspec.json.encode(sent).decode())
-        del task
 
     asyncio.run(until_orphaned(work()) if child else work())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 
@@ -89,10 +90,8 @@ MAP = st.dictionaries(
 
 @given(MAP)
 def test_any_map_is_a_block_or_a_schema_error(fields):
-    try:
+    with contextlib.suppress(SchemaError):
         decode_block(msgspec.msgpack.encode(fields), "s")
-    except SchemaError as error:
-        assert error.kind
 
 
 @pytest.mark.parametrize(

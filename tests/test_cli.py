@@ -1,0 +1,224 @@
+"""The command line as a user meets it: what is printed where, and the exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from monitor.cli import VERBS
+from monitor.control import Client, GetStatus, Overview
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[1]
+
+
+def monitor(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "monitor", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, timeout=60, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """A daemon process on the sample configuration, with sockets and log of its own."""
+    flags = [f"zeromq.listen=ipc://{tmp_path}/s", f"feed.publish=ipc://{tmp_path}/f"]
+    flags += [f"feed.control=ipc://{tmp_path}/c", f"alarm_log.path={tmp_path}/log.db"]
+    with (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "monitor", "run", "--config", ROOT / "deploy/monitor.toml",
+             *(part for flag in flags for part in ("--set", flag))],
+            stderr=err, cwd=tmp_path,
+        )  # fmt: skip
+    process.log = tmp_path / "err"
+    process.at = f"ipc://{tmp_path}"
+    wait_until(lambda: "listening" in process.log.read_text(), "the daemon")
+    yield process
+    if process.poll() is None:
+        process.terminate()
+        process.wait(10)
+
+
+def test_every_verb_has_help():
+    listed = monitor("--help")
+    assert listed.returncode == 0
+    for verb, (_, line) in VERBS.items():
+        assert f"{verb} " in listed.stdout
+        assert line.split(":")[0][:30] in " ".join(listed.stdout.split())
+        assert "Usage: monitor " + verb in monitor(verb, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["dance"], 2, "No such command"),
+        (["run", "--config", "none.toml"], 2, "none.toml: cannot be read"),
+        (["run", "--set", "mqtt.port=0"], 2, "$.mqtt.port"),
+        (["check", "--set", "nonsense"], 2, "expected KEY=VALUE"),
+        (["check", "--set", "zeromq.lisen=a"], 2, "lisen"),
+        (["alarms", "--control", "ipc:///nowhere/at/all"], 3, "no daemon answered"),
+        (["replay", "none", "--to", "tcp://127.0.0.1:1"], 2, "none"),
+        (["replay", "toy", "--to", "udp://x"], 2, "expected tcp://"),
+        (["simulate", "--stream", "a b"], 2, "expected one to three levels"),
+        (["simulate", "--to", "mqtt://127.0.0.1:1"], 3, "does not answer"),
+        (["models", "inspect", "none.onnx"], 2, "none.onnx: cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line_and_an_exit_code(arguments, code, says, tmp_path):
+    done = monitor(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_loads_the_models_and_opens_no_socket(daemon):
+    done = monitor("check", "--set", f"zeromq.listen={daemon.at}/s")  # in use, and that is no matter
+    assert done.returncode == 0
+    assert done.stdout.count("known answer holds") == 4
+
+
+def test_config_prints_what_counts_and_why():
+    done = monitor("config", "--origin", "--set", "name=x", MONITOR_MQTT__HOST="broker")
+    assert 'name = "x"    # flag name=x' in done.stdout
+    assert 'mqtt.host = "broker"    # environment MONITOR_MQTT__HOST' in done.stdout
+    assert "mqtt.port = 1883    # default" in done.stdout
+    assert json.loads(monitor("config", "--json").stdout)["mqtt"]["port"] == 1883
+
+
+def test_models_are_listed_and_explained(tmp_path):
+    (tmp_path / "broken.onnx").write_text("x")
+    rows = json.loads(monitor("models", "--models", tmp_path, "--json").stdout)
+    assert {row["name"] for row in rows if "error" not in row} == {
+        "ecg-beats",
+        "ecg-forecast",
+        "sine-forecast",
+        "sine-spikes",
+    }
+    assert "not an ONNX file" in next(row["error"] for row in rows if row["name"] == "broken")
+    assert "refused" in monitor("models", "--models", tmp_path).stdout
+    shown = monitor("models", "inspect", "ecg-beats").stdout
+    assert "beats" in shown
+    assert "known answer      holds" in shown
+
+
+def test_alarms_are_listed_acknowledged_and_tell_by_exit_code(daemon, tmp_path):
+    control = ["--control", f"{daemon.at}/c"]
+    assert monitor("alarms", *control, "--active").returncode == 0
+    sent = monitor("simulate", "--spikes", 60, "--seed", 3, "--for", 30, "--speed", 0, "--to", f"{daemon.at}/s")
+    report = json.loads(sent.stdout)
+    assert (report["stream"], report["samples"]) == ("sine/1", 1500)
+    wait_until(lambda: len(json.loads(monitor("alarms", *control, "--json").stdout)) > 3, "alarms")
+    rows = json.loads(monitor("alarms", *control, "--json").stdout)
+    assert {"spike"} <= {row["label"] for row in rows}
+    assert rows[0]["id"] in monitor("alarms", *control).stdout
+    active = monitor("alarms", *control, "--active", "--json")
+    assert active.returncode == (4 if json.loads(active.stdout) else 0)
+    assert monitor("alarms", *control, "acknowledge", "all").returncode == 0
+    assert monitor("alarms", *control, "acknowledge", "nobody").returncode == 2
+
+
+def test_a_csv_of_ones_own_is_replayed(daemon, tmp_path):
+    lines = ["time,sine"] + [f"{i / 50},{np.sin(i / 10):.4f}" for i in range(200)]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    done = monitor(
+        "replay", tmp_path / "mine.csv", "--stream", "sine/mine", "--speed", 0, "--to", f"{daemon.at}/s"
+    )
+    assert json.loads(done.stdout)["samples"] == 200
+
+
+def test_sigterm_ends_it_well_and_a_second_daemon_is_kept_away(daemon, tmp_path):
+    second = monitor("run", "--set", f"alarm_log.path={tmp_path}/log.db")
+    assert second.returncode == 2
+    assert f"process {daemon.pid}" in second.stderr
+    began = time.monotonic()
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(10) == 0
+    assert time.monotonic() - began < 6
+    assert not list(tmp_path.glob("*.lock"))
+    assert daemon.log.read_text().rstrip().endswith("stopped")
+
+
+def test_memory_with_the_shipped_models_stays_below_200_mib(daemon):
+    monitor("simulate", "--for", 60, "--speed", 0, "--to", f"{daemon.at}/s")
+    status = Path(f"/proc/{daemon.pid}/status")
+    if not status.exists():
+        pytest.skip("needs /proc to read a process's memory")
+    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    assert int(peak.split()[1]) < 200 * 1024
+
+
+def test_it_stays_up_whatever_comes_and_goes(daemon, tmp_path):
+    """A sender killed and started again, a malformed block, a dashboard that attaches and leaves."""
+    to = ["--to", f"{daemon.at}/s"]
+    command = [sys.executable, "-m", "monitor", "simulate", "--speed", "5", *to]
+    for runs in (1, 2):
+        sender = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda runs=runs: ledger_of(daemon).get("runs") == runs, f"run {runs} to arrive")
+        sender.kill()
+        sender.wait()
+    with zmq.Context() as context, context.socket(zmq.XPUB) as stranger:
+        stranger.linger = 0
+        stranger.connect(f"{daemon.at}/s")
+        stranger.recv()
+        stranger.send_multipart([b"signals/sine/1/samples", b"\x00 not a block"])
+        wait_until(lambda: ledger_of(daemon).get("refused") == 1, "the refusal")
+    watch = ["watch", "--feed", f"{daemon.at}/f", "--control", f"{daemon.at}/c"]
+    assert in_a_terminal(watch, until=b"sine/1", then=b"q") == 0
+    sent = json.loads(monitor("simulate", "--for", 10, "--speed", 0, *to).stdout)
+    wait_until(lambda: ledger_of(daemon).get("runs") == 3, "the third run")
+    wait_until(lambda: ledger_of(daemon)["received"] >= sent["samples"], "its samples")
+    assert daemon.poll() is None
+    assert "Traceback" not in daemon.log.read_text()
+
+
+def ledger_of(daemon, stream="sine/1") -> dict[str, int]:
+    async def ask():
+        async with Client(f"{daemon.at}/c") as client:
+            return await client.ask(GetStatus(), Overview)
+
+    states = asyncio.run(ask()).streams
+    return next((msgspec.to_builtins(s.ledger) for s in states if s.stream == stream), {})
+
+
+def in_a_terminal(arguments, *, until: bytes, then: bytes, size=(24, 80), seconds=30) -> int:
+    """Run a command on a terminal of its own, type `then` once `until` is on the screen; its exit code."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monitor", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown, typed, deadline = b"", False, time.monotonic() + seconds
+    try:
+        while process.poll() is None:
+            assert time.monotonic() < deadline, f"no {until!r} on the screen, or no end: ...{shown[-600:]!r}"
+            if select.select([ours], [], [], 0.05)[0]:
+                try:
+                    shown += os.read(ours, 65536)
+                except OSError:  # the terminal is gone
+                    break
+            if until in shown and not typed:
+                os.write(ours, then)
+                typed = True
+        return process.wait(5)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

@@ -1,0 +1,29 @@
+"""What a process loads: the daemon stays light, and --help is quick because nothing is loaded for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "training", "textual", "onnx", "scipy", "matplotlib", "wfdb", "pandas", "sleepecg"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "but_not"),
+    [
+        ("import monitor.daemon, monitor.senders, monitor.demo", HEAVY),
+        ("import monitor.cli", HEAVY | {"numpy", "onnxruntime", "zmq", "aiomqtt"}),
+        ("import monitor.core.engine", HEAVY | {"onnxruntime", "zmq", "aiomqtt", "asyncio", "logging", "socket"}),
+        ("import training.cli", {"torch", "onnx", "scipy", "wfdb"}),
+    ],
+)
+def test_a_process_loads_no_more_than_it_needs(statement, but_not):
+    assert not loaded_by(statement) & but_not
