@@ -152,7 +152,7 @@ def _calibrate_beats(model: RecurrentModel, config: FitConfig, data: Data, done:
         ]
 
     done.beat_level = float(
-        max(np.arange(0.2, 0.61, 0.05), key=lambda x: beats("calibration", x).figures("x")["x_f1"])
+        max(np.arange(0.1, 0.61, 0.05), key=lambda x: beats("calibration", x).figures("x")["x_f1"])
     )
     grid = np.arange(0.3, 0.96, 0.05)
     best = max(grid, key=lambda x: sum(calls("calibration", x), Tally()).figures("x")["x_f1"])

@@ -53,6 +53,11 @@ class RecordsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     test: tuple[str, ...]
     lead: str = "MLII"
     """The channel to take; where a record has none of this name, its first."""
+    copies: int = 0
+    """Further copies of each training record, its first two leads mixed at a random angle (a heart seen from
+    another side) and played a little faster or slower."""
+    stretch: float = 0.1
+    """By how much, at most, a copy is faster or slower: 0.1 for ten percent."""
     noise: tuple[str, ...] = ()
     """Records of noise, below the same `--data`, mixed into copies of the training records."""
     noise_db: tuple[float, float] = (0.0, 18.0)
@@ -79,6 +84,8 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hidden: int = 32
     rank: int = 0
     """forecast: width of a bottleneck before the forecast; 0 for none. A smooth signal needs little."""
+    direct: int = 0
+    """forecast: newest samples that also reach the forecast past the recurrence, linearly."""
     rate_hz: float = 0.0
     """Samples a second the model works at; 0 for the data's own."""
     window: int = 50
@@ -88,7 +95,8 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     coverage: float = 0.9
     """forecast: share of values the interval shall hold."""
     scaling: Literal["fixed", "window"] = "fixed"
-    """How the graph scales its input: by figures of the training data, or by mean and spread of each window."""
+    """How the graph scales its input: by figures of the training data, or by mean and spread of the window's
+    first `train.first_step` steps."""
     scale_floor: float = 1e-3
     """window scaling: the smallest spread it divides by, in the stream's unit."""
     classes: tuple[str, ...] = ()
@@ -205,6 +213,12 @@ def _check(config: FitConfig, where: str) -> None:
         (1 <= model.hop <= model.window, "model.hop", "1 to model.window", model.hop),
         (not quiet or 1 <= model.horizon <= 4096, "model.horizon", "1 to 4096 for a forecast", model.horizon),
         (quiet or len(model.classes) >= 2, "model.classes", "two or more names", model.classes),
+        (
+            0 <= model.direct <= train.first_step * model.samples_per_step,
+            "model.direct",
+            "0 to train.first_step steps",
+            model.direct,
+        ),
         (0 < model.coverage < 1, "model.coverage", "above 0 and below 1", model.coverage),
         (0 <= model.delay < train.first_step, "model.delay", "0 to less than train.first_step", model.delay),
         (

@@ -11,7 +11,7 @@ Invariant: a window, together with what it is asked to forecast, lies within one
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +78,14 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
     """Read or simulate, split, condition; raises ConfigError or RecordingError for what cannot be used."""
     source = config.data
     raws: dict[str, list[Raw]]
-    noise: list[Recording] = []
+    copies: list[Raw] = []
+    noisy: list[Raw] = []
+    random = np.random.default_rng(config.seed)
     match source:
         case SimulatedData():
             raws, told = _simulate(source, config.seed), {"name": f"simulated {source.signal}"}
         case RecordsData():
-            raws, noise = _read_records(source, folder)
+            raws, copies, noisy = _read_records(source, folder, random)
             told = {"name": source.name, "licence": source.licence}
             told |= {part: "records " + " ".join(getattr(source, part)) for part in PARTS}
         case RecordingData():
@@ -94,13 +96,9 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
             _check(raw)
     first = raws["train"][0]
     rate_hz = config.model.rate_hz or first.rate_hz
-    rng = np.random.default_rng(config.seed)
-    if noise and isinstance(source, RecordsData):
-        copies = [_noisy_copy(raw, noise, source.noise_db, rng) for raw in raws["train"]]
-    else:
-        copies = []
     parts = {name: [_condition(raw, config, rate_hz) for raw in part] for name, part in raws.items()}
-    parts["train"] += [_condition(raw, config, rate_hz, noisy=True) for raw in copies]
+    parts["train"] += [_condition(raw, config, rate_hz) for raw in copies]
+    parts["train"] += [_condition(raw, config, rate_hz, noisy=True) for raw in noisy]
     span = config.model.window * config.model.samples_per_step + config.model.horizon
     for name, part in parts.items():
         if max((len(series.values) for series in part), default=0) < span:
@@ -173,20 +171,28 @@ def _simulate(source: SimulatedData, seed: int) -> dict[str, list[Raw]]:
     return raws
 
 
-def _read_records(source: RecordsData, folder: Path | None) -> tuple[dict[str, list[Raw]], list[Recording]]:
+def _read_records(
+    source: RecordsData, folder: Path | None, random: np.random.Generator
+) -> tuple[dict[str, list[Raw]], list[Raw], list[Raw]]:
+    """The parts, then copies of the training part for more variety, and such with noise."""
     if folder is None:
         raise ConfigError(f"data: expected --data DIR, the folder that holds {source.folder}/, got none")
-    used = [name for part in PARTS for name in getattr(source, part)]
-    # Calibration may share records with validation, none of which trains; all else is other patients.
+    # Calibration may share records with validation, neither of which trains; all else is other patients.
     for one, other in (("train", "validation"), ("train", "calibration"), ("train", "test"),
                        ("validation", "test"), ("calibration", "test")):  # fmt: skip
         if both := set(getattr(source, one)) & set(getattr(source, other)):
             raise ConfigError(f"data: records {sorted(both)} stand in both {one} and {other}; a patient is in one")
-    read = {name: _raw_of(read_recording(folder / source.folder / name), source.lead) for name in set(used)}
-    raws = {part: [read[name] for name in getattr(source, part)] for part in PARTS}
+    used = dict.fromkeys(name for part in PARTS for name in getattr(source, part))
+    read = {name: read_recording(folder / source.folder / name) for name in used}
+    raws = {part: [_lead_of(read[name], source.lead) for name in getattr(source, part)] for part in PARTS}
     if not all(raws.values()):
         raise ConfigError("data: expected records in each of train, validation, calibration and test")
-    return raws, [read_recording(folder / name) for name in source.noise]
+    noise = [read_recording(folder / name) for name in source.noise]
+    copies = [
+        _mixed_copy(read[name], source.stretch, random) for name in source.train for _ in range(source.copies)
+    ]
+    noisy = [_noisy_copy(raw, noise, source.noise_db, random) for raw in (*raws["train"], *copies) if noise]
+    return raws, copies, noisy
 
 
 def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
@@ -204,26 +210,42 @@ def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
     return raws
 
 
-def _raw_of(recording: Recording, lead: str) -> Raw:
+def _lead_of(recording: Recording, lead: str) -> Raw:
     channel = recording.channels.index(lead) if lead in recording.channels else 0
-    values = recording.values[:, channel : channel + 1]
+    return _raw_of(recording, recording.values[:, channel : channel + 1])
+
+
+def _raw_of(recording: Recording, values: Floats) -> Raw:
     unit = recording.unit.split(", ")[0]
-    return Raw(recording.name, recording.rate_hz, unit, values, recording.label_samples, recording.label_symbols)
+    at, symbols = recording.label_samples, recording.label_symbols
+    return Raw(recording.name, recording.rate_hz, unit, values, at, symbols)
 
 
-def _noisy_copy(raw: Raw, noise: list[Recording], decibel: tuple[float, float], rng: np.random.Generator) -> Raw:
+def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generator) -> Raw:
+    """The record seen from another side: two leads mixed at a random angle, and played at another speed."""
+    angle = random.uniform(0, 2 * np.pi)
+    values = (
+        recording.values[:, :2] @ np.array([np.cos(angle), np.sin(angle)], np.float32)[: recording.values.shape[1]]
+    )
+    raw = _raw_of(recording, values[:, None])
+    return replace(raw, name=f"{raw.name} mixed", rate_hz=raw.rate_hz * random.uniform(1 - stretch, 1 + stretch))
+
+
+def _noisy_copy(
+    raw: Raw, noise: list[Recording], decibel: tuple[float, float], random: np.random.Generator
+) -> Raw:
     """`raw` with noise of a random record, place and strength, anew every half minute."""
     values = raw.values.copy()
     piece = round(30 * raw.rate_hz)
     power = float(np.nanvar(raw.values))
     for start in range(0, len(values), piece):
         rows = values[start : start + piece]
-        record = noise[rng.integers(len(noise))]
-        begin = int(rng.integers(len(record.values) - len(rows) + 1))
-        added = record.values[begin : begin + len(rows), rng.integers(record.values.shape[1])]
-        strength = power / max(float(np.var(added)), 1e-12) / 10 ** (rng.uniform(*decibel) / 10)
+        record = noise[random.integers(len(noise))]
+        begin = int(random.integers(len(record.values) - len(rows) + 1))
+        added = record.values[begin : begin + len(rows), random.integers(record.values.shape[1])]
+        strength = power / max(float(np.var(added)), 1e-12) / 10 ** (random.uniform(*decibel) / 10)
         rows += (np.sqrt(strength) * (added - added.mean()))[:, None].astype(np.float32)
-    return Raw(f"{raw.name} with noise", raw.rate_hz, raw.unit, values, raw.at, raw.symbols)
+    return replace(raw, name=f"{raw.name} with noise", values=values)
 
 
 def _check(raw: Raw) -> None:

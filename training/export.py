@@ -136,9 +136,10 @@ def _ask(model: RecurrentModel, window: Floats) -> dict[str, Floats]:
 def build_graph(model: RecurrentModel) -> onnx.ModelProto:
     """The model as ONNX: `window` (batch, time, channel) in, the task's outputs out, batch and time dynamic."""
     graph = _Graph(model)
-    state = graph.recurrence(graph.scaled())
+    scaled = graph.scaled()
+    state = graph.recurrence(scaled)
     if isinstance(model, RecurrentForecaster):
-        graph.forecast(state, model)
+        graph.forecast(scaled, state, model)
     elif isinstance(model, WindowClassifier):
         graph.classes(state, model)
     return graph.model()
@@ -157,14 +158,16 @@ class _Graph:
 
     def scaled(self) -> str:
         """(x - offset) / scale."""
-        if not self._model.scaling.per_window:
+        samples = self._model.scaling.samples
+        if samples:
+            early = self._slice("window", 0, samples)
+            self._offset = self._node("ReduceMean", early, axes=[1], keepdims=1)  # (batch, 1, channel)
+            centred = self._node("Sub", early, self._offset)
+            variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)
+            self._scale = self._node("Max", self._node("Sqrt", variance), self._weight("scaling.floor"))
+        else:
             self._offset, self._scale = self._weight("scaling.offset"), self._weight("scaling.scale")
-            return self._node("Div", self._node("Sub", "window", self._offset), self._scale)
-        self._offset = self._node("ReduceMean", "window", axes=[1], keepdims=1)  # (batch, 1, channel)
-        centred = self._node("Sub", "window", self._offset)
-        variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)
-        self._scale = self._node("Max", self._node("Sqrt", variance), self._weight("scaling.floor"))
-        return self._node("Div", centred, self._scale)
+        return self._node("Div", self._node("Sub", "window", self._offset), self._scale)
 
     def recurrence(self, x: str) -> str:
         """The last layer's state (batch, hidden) after the last step."""
@@ -195,13 +198,18 @@ class _Graph:
                 )  # (step, batch, hidden)
         return self._node("Squeeze", "last", self._constant("axis0", np.array([0])))  # (batch, hidden)
 
-    def forecast(self, state: str, model: RecurrentForecaster) -> None:
+    def forecast(self, scaled: str, state: str, model: RecurrentForecaster) -> None:
         """Mean and bounds, (batch, horizon, channel), in the stream's unit."""
         shape = self._constant("shape", np.array([-1, model.horizon, model.channels]))
         bottle = state
         if model.config.model.rank:
             bottle = self._node("Gemm", state, self._weight("bottleneck.weight"), transB=1)
-        mean = self._node("Reshape", self._linear(bottle, "mean"), shape)
+        mean = self._linear(bottle, "mean")
+        if taps := model.config.model.direct:
+            flat = self._constant("flat", np.array([-1, taps * model.channels]))
+            newest = self._node("Reshape", self._slice(scaled, -taps, 2**31 - 1), flat)
+            mean = self._node("Add", mean, self._node("Gemm", newest, self._weight("direct.weight"), transB=1))
+        mean = self._node("Reshape", mean, shape)
         factors = self._weight("factors")
         below, above = (
             self._node(
@@ -244,6 +252,11 @@ class _Graph:
         gates = np.split(self._weights[name], len(_GATES[cell]))
         ordered: Floats = np.concatenate([gates[i] for i in _GATES[cell]])
         return ordered
+
+    def _slice(self, x: str, start: int, end: int) -> str:
+        """`x` from `start` to `end` along its time axis."""
+        bounds = [self._constant(f"at_{n}", np.array([n])) for n in (start, end)]
+        return self._node("Slice", x, *bounds, self._constant("time_axis", np.array([1])))
 
     def _linear(self, x: str, name: str) -> str:
         return self._node("Gemm", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), transB=1)

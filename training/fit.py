@@ -142,7 +142,7 @@ class _Pool:
         hop = config.train.hop * config.model.samples_per_step
         cut = [cut_windows(series, config, hop, config.model.horizon) for series in part]
         self._values = np.concatenate([values for values, _, _ in cut])  # (window, time, channel)
-        self._marks = np.concatenate([marks for _, marks, _ in cut])  # (window, time)
+        self._marks = np.concatenate([marks.astype(np.int8) for _, marks, _ in cut])  # (window, time)
         self._shares = _shares(part, [len(values) for values, _, _ in cut], self._marks, config)
         self._batch = config.train.batch
 
@@ -166,12 +166,12 @@ class _Pool:
             yield self._batch_of(np.arange(start, min(start + 256, len(self))), device)
 
     def _batch_of(self, rows: NDArray[np.int64], device: str) -> tuple[Tensor, Tensor]:
-        values, marks = torch.from_numpy(self._values[rows]), torch.from_numpy(self._marks[rows])
+        values, marks = torch.from_numpy(self._values[rows]), torch.from_numpy(self._marks[rows]).long()
         return values.to(device), marks.to(device)
 
 
 def _shares(
-    part: list[Series], counts: list[int], marks: NDArray[np.int64], config: FitConfig
+    part: list[Series], counts: list[int], marks: NDArray[np.int8], config: FitConfig
 ) -> NDArray[np.float64] | None:
     """How likely each window is drawn, None for all alike: so much for the noisy copies, so much for the rare."""
     quiet = 1 if config.task == "beats" else 0

@@ -18,27 +18,32 @@ CELLS: dict[Cell, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.
 
 
 class Scaling(nn.Module):
-    """(x - offset) / scale, by fixed figures of the training data or by mean and spread of each window."""
+    """(x - offset) / scale: by fixed figures of the training data, or by mean and spread of the window itself.
+
+    Of the window only the first `samples` count, which every step that is asked has seen: so that training may
+    ask at many steps of one window, and none of them learns from figures that hold its own future.
+    """
 
     offset: Tensor
     scale: Tensor
     floor: Tensor
 
-    def __init__(self, channels: int, per_window: bool, floor: float) -> None:
+    def __init__(self, channels: int, samples: int, floor: float) -> None:
         super().__init__()
-        self.per_window = per_window
+        self.samples = samples
         self.register_buffer("offset", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("floor", torch.tensor(floor))
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The scaled window, and the offset and scale that lead back to the stream's unit."""
-        if not self.per_window:
+        if not self.samples:
             return (window - self.offset) / self.scale, self.offset, self.scale
-        offset = window.mean(dim=1, keepdim=True)  # (batch, 1, channel)
-        centred = window - offset  # (batch, time, channel)
-        scale = torch.maximum(centred.square().mean(dim=1, keepdim=True).sqrt(), self.floor)  # (batch, 1, channel)
-        return centred / scale, offset, scale
+        early = window[:, : self.samples]  # (batch, early time, channel)
+        offset = early.mean(dim=1, keepdim=True)  # (batch, 1, channel)
+        spread = (early - offset).square().mean(dim=1, keepdim=True).sqrt()  # (batch, 1, channel)
+        scale = torch.maximum(spread, self.floor)
+        return (window - offset) / scale, offset, scale
 
 
 class RecurrentModel(nn.Module):
@@ -49,7 +54,8 @@ class RecurrentModel(nn.Module):
         shape = config.model
         self.config, self.channels = config, channels
         self.fold = shape.samples_per_step
-        self.scaling = Scaling(channels, shape.scaling == "window", shape.scale_floor)
+        early = config.train.first_step * self.fold if shape.scaling == "window" else 0
+        self.scaling = Scaling(channels, early, shape.scale_floor)
         self.recurrence = CELLS[shape.cell](self.fold * channels, shape.hidden, shape.layers, batch_first=True)
 
     def states(self, scaled: Tensor, first: int) -> Tensor:
@@ -84,7 +90,11 @@ class RecurrentModel(nn.Module):
 
 
 class RecurrentForecaster(RecurrentModel):
-    """The next `horizon` samples at once: their mean, and an interval that `factors` calibrate."""
+    """The next `horizon` samples at once: their mean, and an interval that `factors` calibrate.
+
+    The mean is the sum of what the state says and, where `direct` samples are asked for, of a linear view of the
+    newest samples (the autoregressive highway of Lai et al. 2018, LSTNet): so it sets off where the signal is.
+    """
 
     factors: Tensor
 
@@ -95,37 +105,36 @@ class RecurrentForecaster(RecurrentModel):
         width = self.horizon * channels
         self.bottleneck = nn.Linear(shape.hidden, shape.rank, bias=False) if shape.rank else nn.Identity()
         self.mean = nn.Linear(shape.rank or shape.hidden, width)
+        self.direct = nn.Linear(shape.direct * channels, width, bias=False) if shape.direct else None
         self.below = nn.Linear(shape.hidden, width)
         self.above = nn.Linear(shape.hidden, width)
         self.register_buffer("factors", torch.ones(self.horizon, channels))
         self.initialise()
 
-    def heads(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and uncalibrated half-widths below and above it, scaled, (..., horizon, channel) each."""
+    def heads(self, scaled: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and uncalibrated half-widths below and above it, (batch, asked step, horizon, channel) each."""
+        states = self.states(scaled, first)  # (batch, asked step, hidden)
         shape = (*states.shape[:-1], self.horizon, self.channels)
-        mean = self.mean(self.bottleneck(states)).reshape(shape)
+        mean = self.mean(self.bottleneck(states))  # (batch, asked step, horizon * channel)
+        if self.direct is not None:
+            taps = self.config.model.direct
+            newest = scaled[:, first * self.fold - taps :].unfold(1, taps, self.fold)
+            newest = newest.transpose(2, 3).flatten(2)  # (batch, asked step, taps * channel)
+            mean = mean + self.direct(newest)
         below = functional.softplus(self.below(states)).reshape(shape)
         above = functional.softplus(self.above(states)).reshape(shape)
-        return mean, below, above
+        return mean.reshape(shape), below, above
 
     def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:  # noqa: ARG002
         """Squared error of the mean, and pinball loss of the two bounds around it (their gradient spares it)."""
-        history, future = values[:, : -self.horizon], values[:, self.fold :]
-        if self.scaling.per_window:
-            # Statistics of a whole window may not speak to its earlier steps: ask at the end of a shorter one.
-            steps = int(torch.randint(first, history.shape[1] // self.fold + 1, ()))
-            history, first = history[:, -steps * self.fold :], steps
-            future = values[:, -(steps - 1) * self.fold - self.horizon :]
-        scaled, offset, scale = self.scaling(history)
+        scaled, offset, scale = self.scaling(values[:, : -self.horizon])
         # Targets of step s are the `horizon` samples after it.
-        targets = future.unfold(1, self.horizon, self.fold)[
+        targets = (values[:, self.fold :] - offset) / scale
+        targets = targets.unfold(1, self.horizon, self.fold)[
             :, first - 1 :
         ]  # (batch, asked step, channel, horizon)
         targets = targets.transpose(2, 3)  # (batch, asked step, horizon, channel)
-        if self.scaling.per_window:
-            offset, scale = offset[:, None], scale[:, None]  # (batch, 1, 1, channel)
-        targets = (targets - offset) / scale
-        mean, below, above = self.heads(self.states(scaled, first))
+        mean, below, above = self.heads(scaled, first)
         error = targets - mean.detach()
         miss = (1 - self.config.model.coverage) / 2
         # Pinball loss of the quantiles `miss` and 1 - `miss`: the further outside, the dearer.
@@ -137,8 +146,8 @@ class RecurrentForecaster(RecurrentModel):
     def outputs(self, window: Tensor) -> dict[str, Tensor]:
         """`forecast`, `lower` and `upper`, each (batch, horizon, channel), in the stream's unit."""
         scaled, offset, scale = self.scaling(window)
-        state = self.states(scaled, window.shape[1] // self.fold)[:, 0]  # (batch, hidden)
-        mean, below, above = self.heads(state)  # (batch, horizon, channel)
+        last = window.shape[1] // self.fold
+        mean, below, above = (head[:, 0] for head in self.heads(scaled, last))  # (batch, horizon, channel)
         return {
             "forecast": mean * scale + offset,
             "lower": (mean - below * self.factors) * scale + offset,

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.numpy import load_file
+
+from tests.training.conftest import MINUTES, tiny
+from training.cli import cli
+from training.config import load_config
+from training.fit import fit
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+FORECAST = 'name = "x"\ntask = "forecast"\n[data]\n'
+RECORDS = """
+source = "records"
+name = "n"
+licence = "l"
+folder = "f"
+train = ["1"]
+validation = ["2"]
+calibration = ["2"]
+test = ["3"]
+"""
+
+
+def test_a_seed_decides_everything(tmp_path: Path) -> None:
+    runs = [fit(tiny(seed=seed), None, tmp_path) for seed in (3, 3, 4)]
+    weights = [load_file(run / "weights.safetensors") for run in runs]
+    for name, value in weights[0].items():
+        np.testing.assert_array_equal(value, weights[1][name])
+    assert any(not np.array_equal(value, weights[2][name]) for name, value in weights[0].items())
+    outcomes = [json.loads((run / "outcome.json").read_text()) for run in runs]
+    assert outcomes[0]["metrics"] == outcomes[1]["metrics"]
+    assert outcomes[0]["data"] == outcomes[1]["data"]
+    assert outcomes[0]["data"]["digest"] != outcomes[2]["data"]["digest"]
+    assert len(set(runs)) == 3
+
+
+def test_the_run_folder(tmp_path: Path) -> None:
+    run = fit(tiny(), None, tmp_path)
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json", "metrics.jsonl", "outcome.json", "weights.safetensors",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1]
+    assert lines[0]["validation_loss"] > 0
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
+    base = tiny()
+    settings = {**{f: getattr(base.train, f) for f in base.train.__struct_fields__}}
+    settings |= {"epochs": 9, "patience": 2, "learning_rate": 1.0}  # far too high: it does not go on improving
+    train = type(base.train)(**settings)
+    config = type(base)(**{f: getattr(base, f) for f in base.__struct_fields__} | {"train": train})
+    run = fit(config, None, tmp_path)
+    outcome = json.loads((run / "outcome.json").read_text())
+    losses = [json.loads(line)["validation_loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert outcome["best_epoch"] == int(np.argmin(losses)) + 1
+    assert len(losses) < 9
+    assert len(losses) - outcome["best_epoch"] == 2
+
+
+def test_training_helps(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    arguments = ["fit", "--signal", "noisy-sine", "--out", str(out), "--epochs", "3", "--seed", "1"]
+    for key, value in MINUTES.items():
+        arguments += ["--set", f"data.minutes.{key}={4 * value}"]
+    result = CliRunner().invoke(cli, [*arguments, "--set", "train.hop=3"])
+    assert result.exit_code == 0, result.output
+    run = Path(result.stdout.strip())
+    assert run.parent == out
+    assert "override train.epochs=3" in result.stderr
+    metrics = json.loads((run / "outcome.json").read_text())["metrics"]
+    assert metrics["mse"] < 0.5 * metrics["mse_persistence"]
+    assert 0.85 < metrics["coverage"] < 0.95
+    assert CliRunner().invoke(cli, ["export", str(run)]).stdout.strip() == str(run / "noisy-sine-forecast.onnx")
+
+
+def wave(path: Path, rows: int, value: str = "") -> str:
+    lines = (value or f"{np.sin(i / 5):.4f}" for i in range(rows))
+    path.write_text("x\n" + "\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_a_recording_of_ones_own(tmp_path: Path) -> None:
+    path = wave(tmp_path / "mine.csv", 3000)
+    arguments = ["fit", "--recording", path, "--rate-hz", "100", "--cell", "rnn", "--epochs", "1"]
+    result = CliRunner().invoke(cli, [*arguments, "--out", str(tmp_path / "runs")])
+    assert result.exit_code == 0, result.output
+    config = json.loads((Path(result.stdout.strip()) / "config.json").read_text())
+    assert config["name"] == "mine-forecast"
+    assert config["model"]["cell"] == "rnn"
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "complaint"),
+    [
+        (300, "", "expected at least 100 (window and horizon)"),
+        (3000, "1.0", "got the constant 1"),
+        (3000, "nan", "got no finite value"),
+        (0, "", "expected at least one column and one row"),
+    ],
+)
+def test_useless_data_is_refused(tmp_path: Path, rows: int, value: str, complaint: str) -> None:
+    path = wave(tmp_path / "bad.csv", rows, value)
+    arguments = ["fit", "--recording", path, "--rate-hz", "100", "--out", str(tmp_path / "runs")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (None, "cannot be read"),
+        ("name = ", "expected TOML"),
+        ('name = "x"\ntask = "forecast"', "required field `data`"),
+        ('name = "x"\ntask = "dream"\n[data]\nsource = "simulated"', "$.task"),
+        (
+            'name = "x"\ntask = "forecast"\n[data]\nsource = "simulated"\nrate = 3',
+            "unknown field `rate` - at `$.data`",
+        ),
+        ('name = "x"\ntask = "forecast"\n[data]\nsource = "simulated"', "model.horizon: expected 1 to 4096"),
+        ('name = "x"\ntask = "classify"\n[data]\nsource = "simulated"', "model.classes: expected two or more"),
+        (FORECAST + 'source = "recording"\npath = "nowhere.csv"\n[model]\nhorizon = 5', "nowhere.csv"),
+        (FORECAST + RECORDS + "[model]\nhorizon = 5", "expected --data DIR"),
+    ],
+)
+def test_a_wrong_configuration_says_where(tmp_path: Path, text: str | None, complaint: str) -> None:
+    path = tmp_path / "c.toml"
+    if text is not None:
+        path.write_text(text)
+    result = CliRunner().invoke(cli, ["fit", str(path), "--out", str(tmp_path / "runs")])
+    assert result.exit_code == 2, result.output
+    assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "expected one of CONFIG"),
+        (["--signal", "noisy-sine", "--recording", "x"], "expected one of CONFIG"),
+        (["--signal", "noisy-sine", "--set", "nonsense"], "expected key=value"),
+        (["--signal", "noisy-sine", "--set", "model.colour=red"], "unknown field `colour` - at `$.model`"),
+        (["--signal", "noisy-sine", "--set", "model.hidden=many"], "$.model.hidden"),
+    ],
+)
+def test_wrong_flags_say_what(arguments: list[str], complaint: str) -> None:
+    result = CliRunner().invoke(cli, ["fit", *arguments])
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test wants missing")
+def test_a_missing_gpu_is_named() -> None:
+    result = CliRunner().invoke(cli, ["fit", "--signal", "noisy-sine", "--device", "cuda"])
+    assert result.exit_code == 2
+    assert "--device cuda: expected a CUDA device" in result.stderr
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_committed_configurations_load(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys\nfrom training.cli import cli\n"
+        "for words in (['--help'], ['fit', '--help'], ['export', '--help']):\n"
+        "    try: cli(words)\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "slow = {'torch', 'onnx', 'onnxruntime', 'scipy', 'wfdb'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

