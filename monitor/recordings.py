@@ -135,9 +135,11 @@ def _beats_of(annotation: Any, samples: int) -> tuple[Ints, tuple[str, ...]]:
 def _read_csv(path: Path, rate_hz: float | None) -> Recording:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
+            rows = [row or [""] for row in csv.reader(file)]  # an empty line is an empty cell
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{path}: expected a CSV file, but it cannot be read ({error})") from error
+    while rows and rows[-1] == [""]:
+        rows.pop()
     if not rows:
         raise RecordingError(f"{path}: expected rows of numbers, got an empty file")
     names = [cell.strip() for cell in rows[0]]

@@ -36,6 +36,11 @@ def test_csv_of_bare_numbers_takes_the_rate_given(tmp_path: Path) -> None:
     assert recording.values[:, 0].tolist() == [1.5, 2.5, 3.5]
 
 
+def test_an_empty_line_of_a_single_column_is_a_missing_value(tmp_path: Path) -> None:
+    recording = read_recording(write(tmp_path / "holes.csv", "x\n1\n\n3\n\n\n"), 50.0)
+    np.testing.assert_array_equal(recording.values[:, 0], np.float32([1, np.nan, 3]))
+
+
 def test_csv_times_of_day(tmp_path: Path) -> None:
     text = "timestamp,x\n2024-01-01T00:00:00Z,1\n2024-01-01T00:00:01Z,2\n2024-01-01T00:00:02Z,3\n"
     recording = read_recording(write(tmp_path / "iso.csv", text))
