@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -43,7 +44,7 @@ class Scene:
 
     async def send(self, speed: float, seconds: float | None) -> None:
         """Start the senders: `seconds` of signal each, or for ever."""
-        how = ["--to", self.samples, "--speed", str(speed), "--child"]
+        how = ["--to", self.samples, "--speed", str(speed)]
         length = ["--for", str(seconds)] if seconds else []
         repeat = [] if seconds else ["--loop"]
         spikes = ["--spikes", str(SPIKES_A_MINUTE), "--seed", "1"]
@@ -57,7 +58,7 @@ class Scene:
 async def _start(arguments: list[str], *, stdout: int = DEVNULL, stderr: Any = None) -> Process:
     # In a session of their own: Ctrl-C reaches the demo alone, which then stops them in order.
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "monitor", *arguments,
+        sys.executable, "-m", "monitor", *arguments, "--child", str(os.getpid()),
         stdin=DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
     )  # fmt: skip
 
@@ -77,7 +78,7 @@ async def scene() -> AsyncIterator[Scene]:
         log = folder / "daemon.log"
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         with log.open("wb") as stderr:
-            daemon = await _start(["run", "--child", *flags], stderr=stderr)
+            daemon = await _start(["run", *flags], stderr=stderr)
         running = Scene(feed, control, samples, daemon)
         try:
             await _wait_until_it_answers(running, log)

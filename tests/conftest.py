@@ -94,3 +94,7 @@ async def eventually(condition: Callable[[], object], what: str, seconds: float 
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:g} s for {what}")
         await asyncio.sleep(0.01)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="Rewrite sample_streams/expected.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,3 +28,14 @@ def loaded_by(statement: str) -> set[str]:
 )
 def test_a_process_loads_no_more_than_it_needs(statement, but_not):
     assert not loaded_by(statement) & but_not
+
+
+def test_onnxruntime_is_told_not_to_report_its_use(tmp_path):
+    """With its telemetry on it writes a session file into the temporary folder as soon as it is imported."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    subprocess.run(
+        [sys.executable, "-c", "import monitor.inference"],
+        check=True,
+        env={**environment, "TMPDIR": str(tmp_path)},
+    )
+    assert list(tmp_path.iterdir()) == []

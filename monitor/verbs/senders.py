@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from monitor.core.blocks import Block, is_stream_name
-from monitor.verbs.options import until_orphaned
+from monitor.verbs.options import child_option, run_to_the_end
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ def _sender_options(command: F) -> F:
             "--block", "block_samples", type=click.IntRange(1, 65536), default=20, help="Samples a block."
         ),
         click.option("--for", "seconds", type=click.FloatRange(0, min_open=True), help="Seconds of signal."),
-        click.option("--child", is_flag=True, hidden=True),
+        child_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -117,7 +117,7 @@ def simulate(
     _send(blocks, **how)
 
 
-def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, child: bool) -> None:
+def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, parent: int | None) -> None:
     from monitor.senders import open_outlet, send
 
     async def work() -> None:
@@ -129,4 +129,4 @@ def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, child:
             sent = await sending
         click.echo(msgspec.json.encode(sent).decode())
 
-    asyncio.run(until_orphaned(work()) if child else work())
+    run_to_the_end(work(), parent)

