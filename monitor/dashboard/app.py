@@ -1,0 +1,122 @@
+"""The dashboard as a program: `run` opens the sockets, shows the screen, and leaves the terminal clean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.filter import LineFilter, NoColor
+from textual.theme import Theme
+
+from monitor.dashboard.choices import Choices
+from monitor.dashboard.link import Link
+from monitor.dashboard.palette import DARK, MONO, Ink, Palette
+from monitor.dashboard.screen import WatchScreen
+from monitor.dashboard.state import Board
+
+FRAMES_S = 25
+FRAMES_OVER_SSH_S = 12
+
+
+class Dashboard(App[None]):
+    """Holds the state and the link; everything that is seen is on its screen."""
+
+    TITLE = "foretrace"
+    CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - declared by Textual, not as a class variable
+        (0, "-slim"), (60, "-narrow"), (100, "-wide"), (130, "-wider"), (180, "-broad"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-flat"), (12, "-short"), (20, "-normal"), (36, "-tall"), (56, "-high"),
+    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = [("ctrl+c", "quit", "Quit")]
+
+    def __init__(
+        self,
+        board: Board,
+        link: Link,
+        choices: Choices,
+        *,
+        frames_s: float = FRAMES_S,
+        clock: Callable[[], float] = time.monotonic,
+        on_signals: bool = False,
+    ) -> None:
+        """`on_signals`: quit in good order on SIGTERM and SIGHUP too."""
+        super().__init__()
+        self.board, self.link, self.choices = board, link, choices
+        self.frames_s, self.clock = frames_s, clock
+        self._on_signals = on_signals
+        if self.no_color:
+            choices.palette = MONO
+        self.register_theme(_theme(DARK))
+        self.theme = f"foretrace-{DARK.name}"
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """None but the one that takes all colours away: ours are no ANSI colours that need translation."""
+        return [NoColor()] if self.no_color else []
+
+    def on_mount(self) -> None:
+        """Begin to listen."""
+        if self._on_signals:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        self.run_worker(self.link.run(), name="link")
+        self.push_screen(WatchScreen(self.board, self.link, self.choices, self.frames_s, self.clock))
+
+    def on_unmount(self) -> None:
+        """Give back what was taken."""
+        self.link.close()
+        if self._on_signals:
+            with contextlib.suppress(RuntimeError):
+                for number in (signal.SIGTERM, signal.SIGHUP):
+                    asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _theme(palette: Palette) -> Theme:
+    colours = palette.colours
+    return Theme(
+        f"foretrace-{palette.name}",
+        primary=colours[Ink.LOW],
+        secondary=colours[Ink.TRACE],
+        accent=colours[Ink.FORECAST],
+        warning=colours[Ink.MEDIUM],
+        error=colours[Ink.HIGH],
+        success=colours[Ink.GOOD],
+        foreground=colours[Ink.TEXT],
+        background=colours[Ink.PAPER],
+        surface=colours[Ink.PANEL],
+        panel=colours[Ink.BAR],
+        dark=palette.is_dark,
+    )
+
+
+def default_frames_s() -> float:
+    """Fewer frames where they have to travel."""
+    return FRAMES_OVER_SSH_S if os.environ.get("SSH_CONNECTION") else FRAMES_S
+
+
+def run(
+    feed: str, control: str, *, prefix: str = "signals", stream: str = "", frames_s: float | None = None
+) -> None:
+    """Show the daemon that publishes at `feed` and answers at `control`, until the watcher quits.
+
+    Both need not be there yet. Raises ConfigError for an address that cannot be used.
+
+    Args:
+        feed: ZeroMQ address of the daemon's feed, like tcp://127.0.0.1:5601.
+        control: ZeroMQ address of its control socket.
+        prefix: First part of every topic.
+        stream: The stream to select at first; empty for the first there is.
+        frames_s: Pictures a second at most; None for 25, or 12 over SSH.
+    """
+    board = Board()
+    link = Link(board, feed, control, prefix=prefix, clock=time.monotonic)
+    choices = Choices(selected=stream)
+    Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True).run()

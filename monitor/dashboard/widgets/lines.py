@@ -1,0 +1,44 @@
+"""A widget of ready lines: shows them, and repaints only those that changed."""
+
+from __future__ import annotations
+
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from monitor.dashboard.palette import DARK, Line, Palette
+from monitor.dashboard.widgets.inks import strip
+
+
+class Lines(Widget):
+    """Lines of text from the pure modules, one below the other."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id)
+        self._lines: list[Line] = []
+        self._palette: Palette = DARK
+
+    def show(self, lines: list[Line], palette: Palette) -> None:
+        """Show these from now on."""
+        if palette is not self._palette:
+            self._palette, self._lines = palette, lines
+            self.refresh()
+            return
+        before, self._lines = self._lines, lines
+        most = max(len(before), len(lines))
+        changed = [
+            Region(0, y, self.size.width, 1)
+            for y in range(most)
+            if y >= len(before) or y >= len(lines) or before[y] != lines[y]
+        ]
+        if changed:
+            self.refresh(*changed)
+
+    @property
+    def text(self) -> str:
+        """What is shown, without colours."""
+        return "\n".join("".join(part.text for part in line).rstrip() for line in self._lines)
+
+    def render_line(self, y: int) -> Strip:
+        """See Textual's Line API."""
+        return strip(self._lines[y] if y < len(self._lines) else (), self.size.width, self._palette)
