@@ -120,9 +120,7 @@ def test_make_demo_in_a_pipe(tmp_path):
 
 
 def test_make_test_runs_the_checks_and_the_tests():
-    plan = subprocess.run(
-        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    done = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
     for tool in ("ruff check", "mypy", "lint-imports", "pytest"):
         assert tool in done.stdout
 
