@@ -30,6 +30,7 @@ from monitor.sockets import Socket
 START_S = 20.0
 SETTLE_S = 10.0
 SPIKES_A_MINUTE = 20
+ECG = "ecg/208"
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Scene:
         repeat = [] if seconds else ["--loop"]
         spikes = ["--spikes", str(SPIKES_A_MINUTE), "--seed", "1"]
         for arguments in (
-            ["replay", "toy", "--stream", "ecg/208", "--loop", *how, *(length or repeat)],
+            ["replay", "toy", "--stream", ECG, "--loop", *how, *(length or repeat)],
             ["simulate", "noisy-sine", "--stream", "sine/1", "--block", "5", *spikes, *how, *length],
         ):
             self.senders.append(await _start(arguments, stdout=PIPE))
@@ -118,7 +119,16 @@ async def watched() -> int:
     async with scene() as running:
         await running.send(speed=1.0, seconds=None)
         dashboard = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "monitor", "watch", "--feed", running.feed, "--control", running.control
+            sys.executable,
+            "-m",
+            "monitor",
+            "watch",
+            "--feed",
+            running.feed,
+            "--control",
+            running.control,
+            "--stream",
+            ECG,
         )
         try:
             return await dashboard.wait()
