@@ -13,12 +13,12 @@ from collections import deque
 import aiomqtt
 import msgspec
 
+from monitor.broker import Backoff, open_client
 from monitor.config import Mqtt
 from monitor.core.blocks import Beat, Block
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judging import Notice
 from monitor.core.wire import Status, StreamState
-from monitor.sources.mqtt import Backoff, open_client
 
 log = logging.getLogger(__name__)
 
