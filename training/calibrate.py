@@ -161,6 +161,9 @@ def _calibrate_beats(model: RecurrentModel, config: FitConfig, data: Data, done:
     done.metrics = beats("test", done.beat_level).figures("beat")
     tallies = calls("test", done.thresholds["V"])
     done.metrics |= sum(tallies, Tally()).figures("V")
+    # What the threshold was chosen on: other patients, so that one can see how much the figures depend on whom.
+    chosen_on = sum(calls("calibration", done.thresholds["V"]), Tally()).figures("V")
+    done.metrics |= {f"{key}_calibration": value for key, value in chosen_on.items()}
     for (series, *_), tally in zip(tried["test"], tallies, strict=True):
         if tally.hit + tally.missed:
             done.metrics |= {f"{key}_{series.name}": value for key, value in tally.figures("V").items()}

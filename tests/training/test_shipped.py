@@ -112,4 +112,4 @@ def test_ventricular_beats_of_a_patient_never_seen() -> None:
     ventricular = found.probabilities[:, card.classes.index("V")] >= card.thresholds["V"]
     minutes = len(toy.values) / toy.rate_hz / 60
     assert 80 < len(found.at) / minutes < 120
-    assert 50 < ventricular.sum() < 250
+    assert 80 < ventricular.sum() < 140  # 93 are annotated, and 53 fusion beats that look alike
