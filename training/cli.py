@@ -115,3 +115,62 @@ def export(run: Path, out: Path | None) -> None:
 
     path = write(run, out, lambda text: click.echo(text, err=True))
     click.echo(str(path))
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--list", "list_", is_flag=True, help="Say which exercises there are.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="Over so many seeds.")
+@click.option("--quick", is_flag=True, help="Little data, little training: to see that everything works.")
+@click.option("--data", type=click.Path(path_type=Path), help="Your own recording, text or data set.")
+@click.option("--test", type=click.Path(path_type=Path), help="A test set of its own (imdb).")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@_speaks_plainly
+def exercise(
+    name: str | None,
+    list_: bool,
+    seed: int,
+    seeds: int,
+    quick: bool,
+    data: Path | None,
+    test: Path | None,
+    out: Path,
+    json_: bool,
+) -> None:
+    """Run the exercise NAME, or all of them: what its document found, what we find, and why."""
+    from training.exercises import EXERCISES
+
+    if list_:
+        for known, line in EXERCISES.items():
+            click.echo(f"{known:16} {line}")
+        return
+    if name not in (*EXERCISES, "all"):
+        raise click.UsageError(f"expected one of {', '.join(EXERCISES)}, or all; got {name or 'nothing'}")
+
+    import importlib
+    import json
+
+    from training.exercises.result import Options, as_json, keep, text_of
+    from training.runs import new_run_folder
+
+    told = []
+    for known in EXERCISES if name == "all" else (name,):
+        folder = new_run_folder(out, known)
+        options = Options(
+            seed,
+            seeds,
+            quick,
+            folder,
+            data,
+            test,
+            lambda line, known=known: click.echo(f"{known}: {line}", err=True),
+        )
+        result = importlib.import_module(f"training.exercises.{known.replace('-', '_')}").run(options)
+        keep(known, result, folder)
+        told.append(as_json(known, result))
+        if not json_:
+            click.echo("\n\n".join([*map(text_of, result.tables), *result.notes]) + f"\n\n{folder}\n")
+    if json_:
+        click.echo(json.dumps(told if name == "all" else told[0], indent=2))
