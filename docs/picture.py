@@ -1,8 +1,10 @@
 """Take the picture of the dashboard that the README shows: docs/dashboard.svg, and a PNG where it can be made.
 
+    python docs/picture.py
     python docs/picture.py --feed tcp://127.0.0.1:5601 --control tcp://127.0.0.1:5602
 
-Attaches to a running daemon, runs the real dashboard without a terminal for some seconds, and saves its screen.
+Starts the daemon and the senders of `monitor demo`, or attaches to a daemon that runs; shows the real dashboard
+without a terminal for some seconds, presses keys if asked to, and saves the screen.
 """
 
 # ruff: noqa: INP001 - a script, not a package
@@ -23,6 +25,7 @@ from monitor.dashboard.app import Dashboard
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.link import Link
 from monitor.dashboard.state import Board
+from monitor.demo import scene
 
 HERE = Path(__file__).resolve().parent
 WIDE, HIGH, TOP = 12.2, 24.4, 1.5
@@ -118,13 +121,31 @@ def tidy(svg: str) -> str:
 
 
 async def take(args: argparse.Namespace) -> str:
+    """The picture of a daemon that runs, or of the demo."""
+    if args.feed:
+        return await shoot(args, args.feed, args.control)
+    async with scene() as running:
+        await running.send(speed=1.0, seconds=None)
+        return await shoot(args, running.feed, running.control)
+
+
+def is_interesting(board: Board, stream: str) -> bool:
+    """Whether something flagged stands in the middle of what is seen, and an alarm calls."""
+    view = board.streams.get(stream)
+    if view is None or not board.calling:
+        return False
+    return any(1.0 < (view.newest_ns - band.to_ns) / 1e9 < 3.5 for band in view.bands)
+
+
+async def shoot(args: argparse.Namespace, feed: str, control: str) -> str:
     """Run the dashboard until there is something to see, press the keys, and export its screen."""
     board = Board()
-    link = Link(board, args.feed, args.control, prefix=args.prefix, clock=time.monotonic)
+    link = Link(board, feed, control, prefix=args.prefix, clock=time.monotonic)
     app = Dashboard(board, link, Choices(selected=args.stream))
     async with app.run_test(size=(args.columns, args.rows)) as pilot:
         end = time.monotonic() + args.seconds
-        while time.monotonic() < end:
+        latest = end + args.wait
+        while time.monotonic() < end or (time.monotonic() < latest and not is_interesting(board, args.stream)):
             await pilot.pause(0.05)
         if args.keys:
             await pilot.press(*args.keys.split(","))
@@ -135,13 +156,14 @@ async def take(args: argparse.Namespace) -> str:
 def main() -> int:
     """Take it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--feed", required=True)
-    parser.add_argument("--control", required=True)
+    parser.add_argument("--feed", default="", help="of a running daemon; without it, the demo is started")
+    parser.add_argument("--control", default="")
     parser.add_argument("--prefix", default="signals")
-    parser.add_argument("--stream", default="")
+    parser.add_argument("--stream", default="ecg/208")
     parser.add_argument("--columns", type=int, default=140)
     parser.add_argument("--rows", type=int, default=44)
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long to look before the picture")
+    parser.add_argument("--wait", type=float, default=60.0, help="how much longer at most, for an alarm to call")
     parser.add_argument("--keys", default="", help="keys to press before the picture, joined by commas")
     parser.add_argument("--title", default="foretrace")
     parser.add_argument("--out", type=Path, default=HERE / "dashboard.svg")

@@ -1,4 +1,4 @@
-"""The last beats of a stream, aligned on their R peak: a beat that differs is seen at once."""
+"""The last beats of a stream, aligned on R peak and baseline: a beat that differs is seen at once."""
 
 from __future__ import annotations
 
@@ -56,4 +56,6 @@ def _curve(view: StreamView, beat: Beat, columns: int) -> tuple[Reals, Reals]:
     first_ns = beat.t_ns - round(BEFORE_S * NS)
     times, values = view.trace.between(first_ns, beat.t_ns + round(AFTER_S * NS))
     position = (times - first_ns).astype(np.float64) * (columns / ((BEFORE_S + AFTER_S) * NS))
-    return envelope(position, values[:, 0].astype(np.float64), columns)
+    signal = values[:, 0].astype(np.float64)
+    known = signal[np.isfinite(signal)]
+    return envelope(position, signal - (np.median(known) if len(known) else 0.0), columns)

@@ -48,6 +48,8 @@ class Choices:
     """Changed by keys, read when drawing."""
 
     selected: str = ""
+    wish: str = ""
+    """The stream to select as soon as it is there, unless the watcher has chosen another by then."""
     pinned: list[str] = field(default_factory=list)
     alarm_id: str = ""
     """The alarm that is selected; empty for "the most urgent"."""
@@ -64,13 +66,17 @@ class Choices:
 
     def settle(self, names: list[str]) -> None:
         """Select something that exists, as long as anything does."""
-        if self.selected not in names and names:
+        if self.wish in names:
+            self.select(self.wish)
+        elif self.selected not in names and names:
+            wish = self.wish or self.selected  # what has gone may come back
             self.select(names[0])
+            self.wish = wish
 
     def select(self, stream: str) -> None:
         """Look at this stream."""
         self.version += 1
-        self.selected = stream
+        self.selected, self.wish = stream, ""
 
     def step_stream(self, names: list[str], by: int) -> None:
         """The next or the previous stream, round and round."""

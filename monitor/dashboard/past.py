@@ -84,5 +84,5 @@ def draw_past(past: Past | None, newest_ns: int, rows: int, columns: int, glyphs
         for share_of_width in (0.0, 0.5):
             text = f"-{seconds_text(span_s * (1 - share_of_width))}"
             cells.write(1, round(columns * share_of_width), text, Ink.DIM)
-        cells.write(1, columns - 4, "now", Ink.DIM)
+        cells.write(1, columns - 3, "now", Ink.DIM)
     return cells

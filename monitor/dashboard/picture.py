@@ -23,7 +23,8 @@ GROUNDS = np.array([Ink.PAPER, Ink.BAND_TECHNICAL, Ink.BAND_LOW, Ink.BAND_MEDIUM
 BAND_INKS = (Ink.TECHNICAL, Ink.LOW, Ink.MEDIUM, Ink.HIGH)
 NOTHING_FLAGGED = -1
 OUTLIER = 4.0
-"""Single columns that make the range so many times larger are cut off rather than shown in full."""
+RARE, AT_LEAST = 0.02, 3
+"""Where so small a share of the columns makes the range so many times larger, it is cut off."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,10 @@ def _extent(live: _Curve, ahead: _Ahead | None) -> tuple[float, float]:
     if not len(low):
         return np.nan, np.nan
     bottom, top = float(low.min()), float(high.max())
-    rare = len(low) // 100
+    rare = min(max(int(RARE * len(low)), AT_LEAST), len(low) - 1)
     usual_bottom, usual_top = np.partition(low, rare)[rare], np.partition(high, -1 - rare)[-1 - rare]
     room = float(usual_top - usual_bottom)
-    if rare and top - bottom > OUTLIER * room > 0:
+    if top - bottom > OUTLIER * room > 0:
         bottom, top = max(bottom, float(usual_bottom) - room / 2), min(top, float(usual_top) + room / 2)
     if ahead is not None and np.isfinite(ahead.mean.low).any():
         span = top - bottom  # a forecast may widen it, not run away with it
@@ -221,14 +222,14 @@ def _name_bands(cells: Cells, view: StreamView, timing: Timing, glyphs: Glyphs) 
         return
     places = []
     for band, first, last in _bands(view, timing):
-        column = timing.placed_column(first) // glyphs.wide
-        places.append((column, max((last - first) // glyphs.wide, 1), band))
-    places.sort(key=lambda place: place[0])
-    ends = [*(column for column, _, _ in places), columns][1:]
-    for (column, width, band), end in zip(places, ends, strict=True):
-        text = band.label if band.rank == 0 else f"{band.label} {band.score:.2f}"
-        room = end - column if end > column + width else width
-        if len(text) > room - 1:
-            text = band.label
-        if len(text) <= room:
-            cells.write(rows - 1, column, text, BAND_INKS[band.rank])
+        places.append((band.rank, timing.placed_column(first) // glyphs.wide, (last - first) // glyphs.wide, band))
+    places.sort(key=lambda place: (-place[0], place[1]))
+    free = np.ones(columns, np.bool_)
+    for rank, column, width, band in places:
+        texts = [band.label] if rank == 0 else [f"{band.label} {band.score:.2f}", band.label]
+        for text in texts:
+            room = slice(column, column + len(text) + 1)
+            if column + len(text) <= columns and free[room].all() and (len(text) <= max(width, 12)):
+                cells.write(rows - 1, column, text, BAND_INKS[rank])
+                free[room] = False
+                break

@@ -106,7 +106,7 @@ class Cells:
         text = plain(text)
         if column < 0:
             text, column = text[-column:], 0
-        text = text[: columns - column]
+        text = text[: max(columns - column, 0)]
         if not text or not 0 <= row < rows:
             return
         place = np.s_[row, column : column + len(text)]
@@ -199,7 +199,7 @@ def fill(cells: Cells, top: Reals, bottom: Reals, ink: Ink, *, covered: Bools, t
     row = np.arange(len(cells.glyph))[:, None]
     upper, lower = np.clip(top - row, 0, 1), np.clip(bottom - row, 0, 1)  # (row, column), shares of a cell
     share = np.nan_to_num(lower - upper)
-    whole = share > np.where(covered, 0.3, 0.5)
+    whole = share > np.where(covered, 0.25, 0.5)
     if texture:
         cells.glyph[whole & ~covered] = ord(texture)
         cells.ink[whole & ~covered] = ink

@@ -17,6 +17,8 @@ from monitor.dashboard.trace import Trace
 NONE = "--"
 FREQUENCY_SAMPLES = 2048
 FRESH_BEAT_S = 5.0
+INKS = (Ink.TECHNICAL, Ink.LOW, Ink.MEDIUM, Ink.HIGH)
+"""By rank."""
 
 
 class Reading(NamedTuple):
@@ -70,7 +72,7 @@ def _anomaly(view: StreamView) -> Reading:
         warming = view.state is not None and view.state.warming
         return Reading("ANOMALY", "", NONE, "warming up" if warming else "", Ink.FAINT)
     is_over = score.value >= score.threshold
-    ink = Ink.HIGH if is_over else Ink.MEDIUM if score.value > 0.7 * score.threshold else Ink.TECHNICAL
+    ink = INKS[view.rank_of(score.kind, score.label)] if is_over else Ink.TECHNICAL
     limit = number_text(score.threshold, 2)
     note = f"≥ {limit} {score.label}" if is_over else f"of {limit} {score.label}"
     return Reading(

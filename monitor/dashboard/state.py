@@ -117,6 +117,7 @@ class Board:
         self.alarm_version += 1
         if len(self._alarms) > MAX_ALARMS:
             del self._alarms[self.alarms[-1].id]
+            self.alarm_version += 1
 
     # what can be asked
 

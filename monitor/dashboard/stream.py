@@ -44,6 +44,11 @@ class Band:
     """0 technical, 1 low, 2 medium, 3 high."""
 
 
+def is_anomaly(score: Score) -> bool:
+    """Whether a score says how anomalous the signal is; a value within its limits does not."""
+    return math.isfinite(score.value) and (score.kind is not Kind.LIMIT or score.value >= score.threshold)
+
+
 class StreamView:
     """One stream as a watcher sees it."""
 
@@ -92,7 +97,7 @@ class StreamView:
     def _fold_score(self, score: Score) -> None:
         if len(self.scores) < MAX_SCORES or (score.kind, score.label) in self.scores:
             self.scores[score.kind, score.label] = score
-        if score.threshold > 0 and math.isfinite(score.value):
+        if is_anomaly(score) and score.threshold > 0:
             self._past().note(score.t_ns, score.value / score.threshold)
 
     def _past(self) -> Past:
@@ -228,8 +233,17 @@ class StreamView:
         """The fresh score nearest to, or farthest above, its threshold."""
         fresh_s = max(FRESH_S, 100 / self.rate_hz if self.rate_hz else 0.0)
         since = max((s.t_ns for s in self.scores.values()), default=0) - round(fresh_s * NS)
-        known = [s for s in self.scores.values() if s.t_ns >= since and math.isfinite(s.value)]
+        known = [s for s in self.scores.values() if s.t_ns >= since and is_anomaly(s)]
         return max(known, key=lambda s: s.value / s.threshold if s.threshold > 0 else s.value, default=None)
+
+    def rank_of(self, kind: Kind, label: str) -> int:
+        """How urgent what is going on under this label is: as its alarm, medium while it has raised none."""
+        ranks = [
+            RANK[alarm.priority]
+            for alarm in self.alarms.values()
+            if alarm.kind is kind and alarm.label == label and alarm.state in GOING_ON
+        ]
+        return max(ranks, default=RANK["medium"])
 
     def skill(self, seconds: float = 60.0) -> Skill:
         """How good the forecasts of the last seconds were."""

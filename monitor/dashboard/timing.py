@@ -72,7 +72,7 @@ class Timing:
     def tick_s(self) -> float:
         """Seconds between the ticks of the time axis, a round number."""
         ticks = max(min(self.columns / DOTS_A_TICK, MAX_TICKS), 1)
-        return round_seconds(self.columns * self.column_ns / NS / ticks)
+        return round_seconds(0.99 * self.columns * self.column_ns / NS / ticks)  # columns are not quite exact
 
     def ticks(self) -> list[tuple[int, str]]:
         """Screen column and text of each round time: before and after now, or from the left edge in a sweep."""

@@ -55,11 +55,13 @@ class Trace:
         if len(values):
             self._write(values)
             self.newest_ns = t0_ns + round((len(block.values) - 1) * self.period_ns)
+        if block.run != self._run:
+            self._run, self._next_seq = block.run, 0
         if block.seq is not None:
-            self._run, self._next_seq = block.run, max(block.seq + len(block.values), self._next_seq)
+            self._next_seq = max(block.seq + len(block.values), self._next_seq)
 
     def _is_repeat(self, block: Block) -> bool:
-        return block.seq is None or (block.run == self._run and block.seq < self._next_seq)
+        return block.run == self._run and (block.seq is None or block.seq < self._next_seq)
 
     def _skip(self, samples: int) -> None:
         if samples >= self.capacity:
