@@ -28,7 +28,13 @@ from monitor.sockets import Socket
 T0_NS = 1_262_304_000 * NS  # replayed from another year, as recordings are
 MODEL = "ecg-forecast@3"
 
-NORMAL = ((-0.19, 0.025, 0.11), (-0.035, 0.010, -0.10), (0.0, 0.011, 1.15), (0.032, 0.011, -0.22), (0.27, 0.055, 0.26))
+NORMAL = (
+    (-0.19, 0.025, 0.11),
+    (-0.035, 0.010, -0.10),
+    (0.0, 0.011, 1.15),
+    (0.032, 0.011, -0.22),
+    (0.27, 0.055, 0.26),
+)
 VENTRICULAR = ((-0.02, 0.040, 1.45), (0.13, 0.055, -0.62), (0.34, 0.07, -0.28))
 LEAD_2 = (0.6, -0.7, 0.42, 1.4, 0.5)
 
@@ -148,7 +154,9 @@ class FakeDaemon:
                 if request.stream not in self.history:
                     raise MonitorError(f"no stream {request.stream!r}")
                 stream = next(s for s in self.streams if s.name == request.stream)
-                blocks = list(self.history[request.stream])[-round(request.seconds * stream.rate_hz / stream.block) :]
+                blocks = list(self.history[request.stream])[
+                    -round(request.seconds * stream.rate_hz / stream.block) :
+                ]
                 return History(blocks, list(self.events[request.stream]), list(self.beats[request.stream]))
         raise MonitorError(f"cannot do {request}")
 
@@ -178,16 +186,19 @@ class FakeDaemon:
             n = self.position[s.name]
             bpm = self.beats[s.name][-1].rate_bpm if self.beats[s.name] else math.nan
             ledger = LedgerCounts(received=n, missing=self.missing[s.name], runs=1)
+            newest_ns = T0_NS + round((n - 1) * NS / s.rate_hz)
             found.append(StreamState(
-                s.name, s.rate_hz, s.channels, s.unit, (MODEL,), T0_NS + round(n * NS / s.rate_hz), n < 2 * s.rate_hz,
-                ledger, n // 6, n // 6, 0, self.counts[s.name], bpm, 0.83 if isinstance(s, Ecg) else 0.95,
+                s.name, s.rate_hz, s.channels, s.unit, (MODEL,), newest_ns, n < 2 * s.rate_hz, ledger, n // 6,
+                n // 6, 0, self.counts[s.name], bpm, 0.83 if isinstance(s, Ecg) else 0.95,
             ))  # fmt: skip
-        for i in range(self.extra):
-            found.append(StreamState(
-                f"ward/{i:03d}", 125.0, ("",), "mV", (MODEL,), T0_NS + self.started_ns % NS + i + len(self.asked),
-                False, LedgerCounts(received=i * 1000), heart_rate_bpm=60.0 + i % 40,
-            ))  # fmt: skip
-        return found
+        return found + [self._bystander(i) for i in range(self.extra)]
+
+    def _bystander(self, i: int) -> StreamState:
+        """One of many streams that are listed and never shown."""
+        return StreamState(
+            f"ward/{i:03d}", 125.0, ("",), "mV", (MODEL,), T0_NS + time.monotonic_ns(), False,
+            LedgerCounts(received=i * 1000), heart_rate_bpm=60.0 + i % 40,
+        )  # fmt: skip
 
     def publish_status(self) -> None:
         self.publish("monitor", "status", encode(self.status()))
@@ -201,7 +212,9 @@ class FakeDaemon:
         name, n = stream.name, self.position[stream.name]
         t = (n + np.arange(stream.block)) / stream.rate_hz
         t0_ns = T0_NS + round(n * NS / stream.rate_hz)
-        block = Block(name, stream.at(t).astype(np.float32), "run", n, t0_ns, stream.rate_hz, stream.channels, stream.unit)
+        block = Block(
+            name, stream.at(t).astype(np.float32), "run", n, t0_ns, stream.rate_hz, stream.channels, stream.unit
+        )
         payload = encode_block(block)
         self.history[name].append(payload)
         self.position[name] = n + stream.block
@@ -219,10 +232,16 @@ class FakeDaemon:
         half = stream.width(stream.horizon)[:, None]
         made_ns = T0_NS + round(newest_s * NS)
         arrays = (mean, mean - half, mean + half)
-        forecast = Forecast(stream.name, MODEL, made_ns, stream.forecast_rate_hz, *(a.astype(np.float32) for a in arrays))
+        forecast = Forecast(
+            stream.name, MODEL, made_ns, stream.forecast_rate_hz, *(a.astype(np.float32) for a in arrays)
+        )
         self.publish(stream.name, "forecast", encode_forecast(forecast))
         deviation = 0.6 + 0.4 * abs(math.sin(newest_s))
-        self.publish(stream.name, "scores", encode([Score(stream.name, Kind.DEVIATION, "forecast", made_ns, deviation, 4.0)]))
+        self.publish(
+            stream.name,
+            "scores",
+            encode([Score(stream.name, Kind.DEVIATION, "forecast", made_ns, deviation, 4.0)]),
+        )
 
     def _beats(self, stream: Ecg, newest_s: float) -> None:
         name = stream.name
@@ -237,7 +256,9 @@ class FakeDaemon:
             self.beats[name].append(beat)
             self.publish(name, "beats", encode(beat))
             if odd:
-                self._flag(name, Kind.CLASS, "V", t_ns, t_ns - 120_000_000, t_ns + 420_000_000, 0.91 + 0.06 * (i % 2), 0.8)
+                self._flag(
+                    name, Kind.CLASS, "V", t_ns, t_ns - 120_000_000, t_ns + 420_000_000, 0.91 + 0.06 * (i % 2), 0.8
+                )
                 run = stream.is_odd[max(i - 2, 0) : i + 1].sum() >= 3
                 alarm = Alarm(f"{name}-V-{i - i % 4}", name, Kind.CLASS, "V", "high" if run else "medium",
                               State.ACTIVE, t_ns, t_ns, 0.97 if run else 0.91, 0.8,
@@ -255,7 +276,8 @@ class FakeDaemon:
         if (newest_s + 4.7) % stream.spike_every_s < (before_s + 4.7) % stream.spike_every_s:
             end = T0_NS + round(newest_s * NS)
             self._flag(stream.name, Kind.DEVIATION, "forecast", end, end - 300_000_000, end, 6.2, 4.0)
-            self.set_alarm(Alarm(f"{stream.name}-{end}", stream.name, Kind.DEVIATION, "forecast", "low", State.ACTIVE,
+            alarm_id = f"{stream.name}-{end}"
+            self.set_alarm(Alarm(alarm_id, stream.name, Kind.DEVIATION, "forecast", "low", State.ACTIVE,
                                  end, end, 6.2, 4.0, MODEL))  # fmt: skip
 
     def _flag(self, name, kind, label, t_ns, start_ns, end_ns, score, threshold) -> None:

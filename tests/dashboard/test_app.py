@@ -1,0 +1,414 @@
+"""The dashboard as a watcher uses it: keys in, text out. The clock stands unless a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from fcntl import ioctl
+
+import numpy as np
+import pytest
+from textual.filter import NoColor
+
+from monitor.core.errors import Unreachable
+from monitor.dashboard.app import FRAMES_OVER_SSH_S, FRAMES_S, Dashboard, default_frames_s
+from monitor.dashboard.choices import Choices, ForecastMode
+from monitor.dashboard.link import Link
+from monitor.dashboard.palette import MONO
+from monitor.dashboard.screen import WatchScreen
+from monitor.dashboard.state import Board
+from monitor.dashboard.widgets.alarms import AlarmTable
+from monitor.dashboard.widgets.bars import Banner, Footer, Header
+from monitor.dashboard.widgets.numerals import Numerals
+from monitor.dashboard.widgets.overlay import BeatOverlay
+from monitor.dashboard.widgets.streams import StreamList
+from monitor.dashboard.widgets.strip import PastStrip
+from monitor.dashboard.widgets.waveform import Waveforms
+from tests.dashboard.conftest import Clock, until
+from tests.dashboard.making import alarm, beat, block, event, forecast, score, state, status
+
+
+class StubLink:
+    """Remembers what it was asked for."""
+
+    feed, control = "tcp://127.0.0.1:5601", "tcp://127.0.0.1:5602"
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, float] = {}
+        self.acknowledged: list[str] = []
+        self.fails = False
+        self.closed = False
+
+    def want(self, streams) -> None:
+        self.wanted = dict(streams)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def acknowledge(self, alarm_id: str) -> None:
+        if self.fails:
+            raise Unreachable("no daemon answered")
+        self.acknowledged.append(alarm_id)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Watcher:
+    """The running app, and what can be seen and done."""
+
+    def __init__(self, app: Dashboard, pilot, board: Board, link: StubLink, clock: Clock) -> None:
+        self.app, self.pilot, self.board, self.link, self.clock = app, pilot, board, link, clock
+
+    @property
+    def screen(self) -> WatchScreen:
+        return next(s for s in self.app.screen_stack if isinstance(s, WatchScreen))
+
+    async def draw(self) -> None:
+        await self.pilot.pause()
+        self.screen._redraw()
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.draw()
+
+    def see(self, kind) -> str:
+        return self.screen.query_one(kind).text
+
+
+def full_board() -> Board:
+    board = Board()
+    t = np.arange(1000) / 100
+    for i, name in enumerate(("ecg/1", "ecg/2", "sine/1", "sine/2", "zulu")):
+        board.fold(state(name, newest_s=9.99, events=i), 0.0)
+        board.fold(block(np.sin((i + 1) * t), 0.0, stream=name), 0.0)
+        board.fold(forecast(9.99, np.zeros(100), stream=name), 0.0)
+    board.fold([score(9.9, 0.5, stream="ecg/1")], 0.0)
+    for i in range(9):
+        board.fold(beat(i, stream="ecg/1"), 0.0)
+    board.fold(event(8.0, 8.5, stream="ecg/1"), 0.0)
+    board.fold(alarm("medium", 5.0, stream="ecg/2"), 0.0)
+    board.fold(alarm("high", 4.0, stream="ecg/1", priority="high"), 0.0)
+    board.fold(status(), 0.0)
+    return board
+
+
+@contextlib.asynccontextmanager
+async def watching(board: Board | None = None, *, size=(140, 44), selected: str = ""):
+    board, link = full_board() if board is None else board, StubLink()
+    clock = Clock()
+    app = Dashboard(board, link, Choices(selected=selected), frames_s=4, clock=clock)
+    async with app.run_test(size=size) as pilot:
+        watcher = Watcher(app, pilot, board, link, clock)
+        await until(lambda: any(isinstance(s, WatchScreen) for s in app.screen_stack), "the screen")
+        await watcher.draw()
+        yield watcher
+    assert link.closed
+
+
+async def test_what_is_seen_at_first():
+    async with watching() as watcher:
+        assert "● LIVE  ecg/1  100 Hz" in watcher.see(Header)
+        assert "▲▲▲ V  ecg/1" in watcher.see(Banner)
+        assert "▸ ecg/1" in watcher.see(Waveforms)
+        assert "HR" in watcher.see(Numerals)
+        assert "last 9 beats" in watcher.see(BeatOverlay)
+        assert "-10 min" in watcher.see(PastStrip)
+        assert "13:46:44.000 V" in watcher.see(AlarmTable)
+        assert "zulu" in watcher.see(StreamList)
+        assert "q Quit" in watcher.see(Footer)
+        assert set(watcher.link.wanted) == {"ecg/1", "ecg/2", "sine/1", "sine/2"}
+
+
+async def test_freeze_lets_the_picture_stand_while_data_go_on():
+    async with watching() as watcher:
+        await watcher.press("space")
+        frozen = watcher.see(Waveforms)
+        assert "❚❚ FROZEN" in watcher.see(Header)
+        assert "FROZEN" in frozen
+        watcher.board.fold(block(np.full(500, 3.0), 10.0, stream="ecg/1"), 0.1)
+        watcher.board.fold(alarm("new", 14.0, stream="ecg/1", priority="high"), 0.1)
+        await watcher.draw()
+        assert watcher.see(Waveforms) == frozen
+        assert "13:46:54.000" in watcher.see(AlarmTable)
+        await watcher.press("space")
+        assert "LIVE" in watcher.see(Header)
+        assert watcher.see(Waveforms) != frozen
+
+
+async def test_acknowledge_sends_the_most_urgent_alarm():
+    async with watching() as watcher:
+        await watcher.press("a")
+        await until(lambda: watcher.link.acknowledged == ["high"], "the command")
+        assert "▲▲▲ V  ecg/1" in watcher.see(Banner)  # until the daemon says so
+        watcher.board.fold(alarm("high", 4.0, stream="ecg/1", priority="high", acknowledged=True), 0.0)
+        await watcher.draw()
+        assert "▲▲ V  ecg/2" in watcher.see(Banner)
+        assert "✓ seen" in watcher.see(AlarmTable)
+
+
+async def test_acknowledge_sends_the_selected_alarm():
+    async with watching() as watcher:
+        await watcher.press("shift+tab")
+        assert isinstance(watcher.app.focused, AlarmTable)
+        await watcher.press("down", "down", "a")
+        await until(lambda: watcher.link.acknowledged == ["medium"], "the command")
+        await watcher.press("enter")
+        assert "ecg/2" in watcher.see(Header)
+        await watcher.press("escape")
+        assert isinstance(watcher.app.focused, StreamList)
+
+
+async def test_what_could_not_be_acknowledged_is_told():
+    async with watching() as watcher:
+        watcher.link.fails = True
+        await watcher.press("a")
+        await until(lambda: any("no daemon answered" in n.message for n in watcher.app._notifications), "a notice")
+
+
+async def test_without_an_alarm_there_is_nothing_to_acknowledge():
+    board = Board()
+    board.fold(status(), 0.0)
+    async with watching(board) as watcher:
+        await watcher.press("a")
+        assert watcher.link.acknowledged == []
+
+
+async def test_disconnected_is_shown_and_the_picture_does_not_look_alive():
+    async with watching() as watcher:
+        watcher.clock.now_s = 8.0
+        await watcher.draw()
+        assert "✖ DISCONNECTED 8 s" in watcher.see(Header)
+        assert "No word from the daemon" in watcher.see(Banner)
+        assert watcher.see(Waveforms).count("DISCONNECTED") == 4
+        assert "not live" in watcher.see(Numerals)
+        assert "unknown" in watcher.see(StreamList)
+        watcher.board.fold(status(), 8.0)
+        watcher.board.fold(block([1.0], 10.0, stream="ecg/1"), 8.0)
+        await watcher.draw()
+        assert "LIVE" in watcher.see(Header)
+        assert "DISCONNECTED" not in watcher.see(Waveforms)
+
+
+async def test_before_there_is_a_daemon():
+    async with watching(Board()) as watcher:
+        assert "DISCONNECTED nothing heard from tcp://127.0.0.1:5601" in watcher.see(Header)
+        assert "waiting for streams" in watcher.see(Waveforms)
+
+
+async def test_any_size_and_back():
+    async with watching() as watcher:
+        for size in ((20, 5), (300, 90), (80, 24), (1, 1), (40, 12), (59, 19), (100, 36), (200, 60), (140, 44)):
+            await watcher.pilot.resize_terminal(*size)
+            await watcher.draw()
+            lines = watcher.see(Waveforms).splitlines()
+            assert max((len(line) for line in lines), default=0) <= size[0]
+        assert "▸ ecg/1" in watcher.see(Waveforms)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (80, 24), (300, 90)])
+async def test_every_key_at_every_size(size):
+    async with watching(size=size) as watcher:
+        keys = [k for b in WatchScreen.BINDINGS for k in b.key.split(",") if k not in ("q", "question_mark")]
+        await watcher.press(*keys, *reversed(keys))
+        assert watcher.app.is_running
+
+
+async def test_the_small_screen_keeps_what_matters():
+    async with watching(size=(20, 5)) as watcher:
+        assert "LIVE" in watcher.see(Header)
+        assert "▲▲▲" in watcher.see(Banner)
+        assert watcher.screen.query_one(Waveforms).size.height == 2
+
+
+async def test_streams_are_chosen_with_the_arrows():
+    async with watching() as watcher:
+        await watcher.press("down")
+        assert "ecg/2" in watcher.see(Header)
+        await watcher.press("up", "up")
+        assert "zulu" in watcher.see(Header)
+        assert set(watcher.link.wanted) == {"zulu"}
+
+
+async def test_switches():
+    async with watching() as watcher:
+        choices = watcher.app.choices
+        assert "┼" in watcher.see(Waveforms)
+        await watcher.press("g", "s", "f", "v", "plus", "full_stop", "p")
+        assert not choices.grid
+        assert choices.sweeps
+        assert choices.forecast is ForecastMode.WITH_PAST
+        assert choices.glyphs.name == "sextant"
+        assert choices.gain_steps == {"ecg/1": 1}
+        assert choices.time_steps == 1
+        assert choices.pinned == ["ecg/1"]
+        assert "┼" not in watcher.see(Waveforms)
+        assert "sweep 8 s · past forecasts" in watcher.see(Header)
+        await watcher.press("0")
+        assert choices.gain_steps == {}
+
+
+async def test_help_comes_from_the_bindings():
+    async with watching() as watcher:
+        await watcher.press("question_mark")
+        table = watcher.app.screen._table()
+        shown = [str(cell) for cell in table.columns[1]._cells]
+        for binding in WatchScreen.BINDINGS:
+            assert binding.tooltip in shown
+        assert "not a medical device" in str(watcher.app.screen.query_one("#help").border_subtitle)
+        await watcher.press("escape")
+        assert isinstance(watcher.app.screen, WatchScreen)
+
+
+async def test_the_mouse_chooses_streams_alarms_and_keys():
+    async with watching() as watcher:
+        await watcher.pilot.click(StreamList, offset=(5, 3))
+        await watcher.draw()
+        assert "sine/1" in watcher.see(Header)
+        await watcher.pilot.click(Waveforms, offset=(30, 10))
+        await watcher.draw()
+        assert "ecg/2" in watcher.see(Header)
+        await watcher.pilot.click(AlarmTable, offset=(5, 2))
+        assert watcher.app.choices.alarm_id == "medium"
+        await watcher.pilot.click(Footer, offset=(3, 0))
+        assert watcher.app.choices.frozen is not None
+        await watcher.pilot.click(AlarmTable, offset=(5, 0))
+        await watcher.pilot.click(StreamList, offset=(5, 0))
+
+
+async def test_where_nothing_changed_nothing_is_drawn():
+    async with watching() as watcher:
+        drawn: list[object] = []
+        waveforms = watcher.screen.query_one(Waveforms)
+        waveforms.update = lambda *_: drawn.append(1)
+        watcher.screen.draw()
+        assert drawn == []
+        watcher.board.fold(block([1.0], 10.0, stream="ecg/1"), 0.0)
+        watcher.screen.draw()
+        assert drawn == [1]
+
+
+async def test_a_frame_repaints_only_rows_that_changed():
+    async with watching() as watcher:
+        regions: list[int] = []
+        waveforms = watcher.screen.query_one(Waveforms)
+        waveforms.refresh = lambda *rows: regions.append(len(rows))
+        watcher.board.fold(block([0.5], 10.0, stream="ecg/1"), 0.0)
+        watcher.screen.draw()
+        assert regions
+        assert 0 < regions[0] < 12  # one lane of four; 0 would be all
+
+
+async def test_no_color_shows_no_colour(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with watching() as watcher:
+        assert watcher.app.choices.palette is MONO
+        assert [type(f) for f in watcher.app.get_line_filters()] == [NoColor]
+        strip = watcher.screen.query_one(Waveforms).render_line(3)
+        assert all(segment.style.color is None for segment in strip)
+        assert watcher.screen.query_one(Banner).render_line(0)._segments[0].style.reverse
+
+
+def test_fewer_frames_over_ssh(monkeypatch):
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    assert default_frames_s() == FRAMES_S
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 5 10.0.0.2 22")
+    assert default_frames_s() == FRAMES_OVER_SSH_S
+
+
+async def test_a_live_feed_from_end_to_end(daemon):
+    """Real sockets, the real link: history and live data on the screen, an alarm acknowledged."""
+    board = Board()
+    link = Link(board, daemon.feed, daemon.control, clock=time.monotonic)
+    app = Dashboard(board, link, Choices(selected="ecg/208"), frames_s=20)
+    async with app.run_test(size=(140, 44)) as pilot:
+        await until(lambda: isinstance(app.screen, WatchScreen), "the screen")
+
+        def seen() -> bool:
+            daemon.publish_status()
+            daemon.step(daemon.streams[0])
+            waveforms = app.screen.query_one(Waveforms).text
+            return (
+                "▸ ecg/208 MLII" in waveforms
+                and "⣿" in waveforms
+                and board.streams["ecg/208"].forecast is not None
+            )
+
+        await until(seen, "waveforms")
+        daemon.set_alarm(alarm("mine", stream="ecg/208", priority="high"))
+        await until(lambda: board.calling, "an alarm")
+        first = board.calling[0].id
+        await pilot.press("a")
+        await until(lambda: daemon.alarms[first].acknowledged, "the acknowledgement")
+        await until(lambda: first not in {a.id for a in board.calling}, "the banner to move on")
+
+
+# in a real terminal
+
+
+def start(*, columns: int = 80, rows: int = 24) -> tuple[subprocess.Popen[bytes], int, int, list]:
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    modes = termios.tcgetattr(theirs)
+    code = "from monitor.dashboard.app import run; run('tcp://127.0.0.1:1', 'tcp://127.0.0.1:1')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    return process, ours, theirs, modes
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    data, end = b"", time.monotonic() + 15
+    while wanted not in data:
+        assert time.monotonic() < end, data[-2000:]
+        if select.select([terminal], [], [], 0.2)[0]:
+            data += os.read(terminal, 65536)
+    return data
+
+
+@pytest.mark.parametrize("how", ["q", "ctrl+c", "SIGTERM"])
+def test_quitting_leaves_the_terminal_clean(how):
+    process, terminal, theirs, modes = start()
+    try:
+        data = read_until(terminal, b"DISCONNECTED")
+        assert b"\x1b[?1049h" in data
+        if how == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        else:
+            os.write(terminal, b"q" if how == "q" else b"\x03")
+        rest = read_until(terminal, b"\x1b[?25h")
+        assert process.wait(10) == 0
+        assert b"\x1b[?1049l" in rest
+        assert b"\x1b[?1003l" in rest  # the mouse is the terminal's again
+        assert b"Traceback" not in rest
+        assert termios.tcgetattr(theirs) == modes
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(terminal)
+        os.close(theirs)
+
+
+def test_the_pure_modules_import_no_textual():
+    pure = "state stream trace hindsight past raster scale timing graticule picture stack "
+    pure += "choices bars tables beats readings"
+    code = f"""
+import sys
+for name in {pure.split()!r}:
+    __import__("monitor.dashboard." + name)
+print([m for m in sys.modules if m.split(".")[0] in ("textual", "rich", "zmq", "onnxruntime")])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
