@@ -43,6 +43,14 @@ class Model:
         return dict(zip(self._outputs, values, strict=True))
 
 
+def open_session(content: bytes) -> ort.InferenceSession:
+    """A session on one thread: a small recurrent network only loses by more (see monitor.pipeline)."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
 def load_model(path: Path) -> Model:
     """Load and check a model file; raises ModelError that says which of its promises is broken."""
     where = f"model {path.name}"
@@ -53,11 +61,8 @@ def load_model(path: Path) -> Model:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror}; is {path} the right path?") from error
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_session(content)
     except Exception as error:  # onnxruntime has a dozen exception types without a common parent
         raise ModelError(f"{where}: not an ONNX file that onnxruntime can load: {error}") from error
     text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)

@@ -158,15 +158,8 @@ def exercise(
     told = []
     for known in EXERCISES if name == "all" else (name,):
         folder = new_run_folder(out, known)
-        options = Options(
-            seed,
-            seeds,
-            quick,
-            folder,
-            data,
-            test,
-            lambda line, known=known: click.echo(f"{known}: {line}", err=True),
-        )
+        say = functools.partial(click.echo, err=True)
+        options = Options(seed, seeds, quick, folder, data, test, say)
         result = importlib.import_module(f"training.exercises.{known.replace('-', '_')}").run(options)
         keep(known, result, folder)
         told.append(as_json(known, result))

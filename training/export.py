@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -22,6 +21,7 @@ from monitor import __version__
 from monitor.core.blocks import Floats
 from monitor.core.card import CARD_KEY, OUTPUTS, Card, KnownAnswer, Tensor, write_card
 from monitor.core.errors import ConfigError, ModelError
+from monitor.inference import open_session
 from training.config import FitConfig, flat
 from training.models import RecurrentForecaster, RecurrentModel, WindowClassifier
 from training.runs import Outcome, read_run
@@ -55,9 +55,7 @@ def export(run: Path, out: Path | None = None, say: Callable[[str], None] = prin
 
 def prove(content: bytes, model: RecurrentModel, say: Callable[[str], None] = print) -> float:
     """The largest difference between torch and onnxruntime, over several batch sizes and lengths of window."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     shape = model.config.model
     worst = 0.0
     for batch in BATCHES:
@@ -88,11 +86,21 @@ def example_windows(model: RecurrentModel, batch: int, steps: int, seed: int) ->
     return scaled
 
 
+def telling_windows(model: RecurrentModel, count: int) -> Floats:
+    """Windows whose answers tell the most of the weights: a class that is certain stays certain, come what may."""
+    windows = example_windows(model, 256, model.config.model.window, seed=0)
+    answers = _ask(model, windows)
+    if "probabilities" not in answers:
+        return windows[:count]
+    certainty = answers["probabilities"].max(axis=1)  # (batch,)
+    return windows[np.argsort(certainty)[:count]]
+
+
 def make_card(model: RecurrentModel, config: FitConfig, outcome: Outcome) -> Card:
     """The card of a trained model, its known answer by torch included."""
     shape = config.model
     forecasts, beats = config.task == "forecast", config.task == "beats"
-    window = example_windows(model, 2, shape.window, seed=0)
+    window = telling_windows(model, 4)
     answers = {name: Tensor.of(value) for name, value in _ask(model, window).items()}
     return Card(
         name=config.name,

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 
 from monitor.core.card import CARD_KEY, OUTPUTS, read_card
 from monitor.core.errors import ConfigError, ModelError
-from monitor.inference import load_model
+from monitor.inference import load_model, open_session
 from tests.training.conftest import tiny
 from training.export import build_graph, export, prove
 from training.fit import fit
@@ -93,7 +92,7 @@ def test_a_tampered_weight_breaks_the_known_answer(tmp_path: Path) -> None:
 def test_the_known_answer_is_in_the_file(tmp_path: Path) -> None:
     path = export(fit(tiny("classify"), None, tmp_path), None, lambda _: None)
     assert path.name == "tiny-classify.onnx"
-    session = onnxruntime.InferenceSession(path.read_bytes())
+    session = open_session(path.read_bytes())
     card = read_card(session.get_modelmeta().custom_metadata_map[CARD_KEY], path.name)
     known = card.known_answer
     window = known.window.array()
