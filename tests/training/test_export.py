@@ -96,7 +96,7 @@ def test_the_known_answer_is_in_the_file(tmp_path: Path) -> None:
     card = read_card(session.get_modelmeta().custom_metadata_map[CARD_KEY], path.name)
     known = card.known_answer
     window = known.window.array()
-    assert window.shape == (2, card.window_samples, card.channels)
+    assert window.shape == (4, card.window_samples, card.channels)
     names = list(OUTPUTS[card.task])
     assert set(known.outputs) == set(names)
     for name, got in zip(names, session.run(names, {"window": window}), strict=True):
