@@ -64,15 +64,15 @@ def _glyph_sets() -> tuple[Glyphs, ...]:
     braille[0] = SPACE
     return (
         Glyphs("braille", 2, 4, braille),
-        Glyphs("sextant", 2, 3, _sextant()),
         Glyphs("quadrant", 2, 2, _codes(" ▘▖▌▝▀▞▛▗▚▄▙▐▜▟█")),
         Glyphs("half block", 1, 2, _codes(" ▀▄█")),
         Glyphs("ascii", 1, 3, _codes(" '-!.:||"), has_blocks=False),
+        Glyphs("sextant", 2, 3, _sextant()),  # last: few fonts have them
     )
 
 
 GLYPHS = _glyph_sets()
-BRAILLE, ASCII = GLYPHS[0], GLYPHS[-1]
+BRAILLE, ASCII = GLYPHS[0], GLYPHS[3]
 
 
 @dataclass

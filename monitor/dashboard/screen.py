@@ -51,7 +51,7 @@ class WatchScreen(Screen[None]):
         Binding("f", "switch('forecast')", "Forecast", tooltip="Forecast ahead; ahead and past ones; none"),
         Binding("g", "switch('grid')", "Grid", tooltip="Grid on or off"),
         Binding("p", "pin", "Pin", tooltip="Keep the selected stream on the screen, or let it go"),
-        Binding("v", "switch('glyphs')", "Glyphs", tooltip="Braille, sextants, quadrants, half blocks, ASCII"),
+        Binding("v", "switch('glyphs')", "Glyphs", tooltip="Braille, quadrants, half blocks, ASCII, sextants"),
         Binding("tab", "app.focus_next", "Table", show=False, tooltip="From the streams to the alarms and back"),
         Binding("enter", "go", "Go", show=False, tooltip="Go to the stream of the selected alarm"),
         Binding("escape", "home", "Home", show=False, tooltip="Select no alarm; back to the streams, and to live"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 PLACEHOLDER = "?"
+_ASCII = str.maketrans("♡♥≥µ·↑↓✓▪●✖◌", "o*>u-^v+-*x?")
 
 
 def plain(text: str) -> str:
@@ -12,6 +13,11 @@ def plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if _is_plain(c) else PLACEHOLDER for c in text)
+
+
+def to_ascii(text: str) -> str:
+    """`text` for a terminal that knows nothing else, as long as before."""
+    return text if text.isascii() else text.translate(_ASCII).encode("ascii", "replace").decode()
 
 
 def _is_plain(c: str) -> bool:

@@ -248,7 +248,7 @@ async def test_switches():
         assert not choices.grid
         assert choices.sweeps
         assert choices.forecast is ForecastMode.WITH_PAST
-        assert choices.glyphs.name == "sextant"
+        assert choices.glyphs.name == "quadrant"
         assert choices.gain_steps == {"ecg/1": 1}
         assert choices.time_steps == 1
         assert choices.pinned == ["ecg/1"]
@@ -256,6 +256,14 @@ async def test_switches():
         assert "sweep 8 s · past forecasts" in watcher.see(Header)
         await watcher.press("0")
         assert choices.gain_steps == {}
+
+
+async def test_ascii_is_ascii_everywhere():
+    async with watching() as watcher:
+        await watcher.press("v", "v", "v")
+        for kind in (Header, Banner, Waveforms, Numerals, BeatOverlay, PastStrip, AlarmTable, StreamList, Footer):
+            widget = watcher.screen.query_one(kind)
+            assert all(widget.render_line(y).text.isascii() for y in range(widget.size.height)), kind
 
 
 async def test_help_comes_from_the_bindings():

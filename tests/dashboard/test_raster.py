@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from monitor.dashboard.palette import Ink
 from monitor.dashboard.raster import ASCII, BRAILLE, GLYPHS, Cells, dot_rows, dots, envelope, fill
-from monitor.dashboard.text import plain
+from monitor.dashboard.text import plain, to_ascii
 
 
 def curve(values, rows=2, columns=4, glyphs=BRAILLE, top=1.0, bottom=0.0) -> list[str]:
@@ -219,3 +219,8 @@ def test_text_from_strangers_cannot_move_the_cursor(given_, shown):
     cells = Cells.blank(1, len(shown))
     cells.write(0, 0, given_, Ink.TEXT)
     assert text_of(cells) == [shown]
+
+
+@pytest.mark.parametrize(("given_", "shown"), [("HR", "HR"), ("♡ 3 µV ≥ 2", "o 3 uV > 2"), ("漢·", "?-")])
+def test_text_for_terminals_that_know_only_ascii(given_, shown):
+    assert to_ascii(given_) == shown

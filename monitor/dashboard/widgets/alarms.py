@@ -27,7 +27,7 @@ class AlarmTable(Lines, can_focus=True):
         """Show how things are."""
         table = alarm_table(board, choices, self.size.width, self.size.height, focused=self.has_focus)
         self._keys = tuple(table.keys)
-        self.show(table.lines, choices.palette)
+        self.show(table.lines, choices)
 
     def on_click(self, event: Click) -> None:
         """Choose the alarm under the pointer."""

@@ -15,7 +15,7 @@ class Header(Lines):
 
     def update(self, board: Board, choices: Choices, meter: Meter, now_s: float, address: str) -> None:
         """Show how things are."""
-        self.show([header(board, choices, meter, now_s, address)], choices.palette)
+        self.show([header(board, choices, meter, now_s, address)], choices)
 
 
 class Banner(Lines):
@@ -23,7 +23,7 @@ class Banner(Lines):
 
     def update(self, board: Board, choices: Choices, now_s: float, address: str) -> None:
         """Show how things are."""
-        self.show([banner(board, choices, now_s, address)], choices.palette)
+        self.show([banner(board, choices, now_s, address)], choices)
 
 
 class Footer(Lines):
@@ -33,7 +33,7 @@ class Footer(Lines):
 
     def update(self, choices: Choices) -> None:
         """Show as many as fit."""
-        self.show([footer(keys(list(self.hints), self.size.width))], choices.palette)
+        self.show([footer(keys(list(self.hints), self.size.width))], choices)
 
     async def on_click(self, event: Click) -> None:
         """Do what the hint under the pointer says."""

@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from monitor.dashboard.palette import EMPHATIC, FADED, REVERSED, Ink, Line, Palette
-from monitor.dashboard.text import plain
+from monitor.dashboard.text import plain, to_ascii
 
 
 @lru_cache(4096)
@@ -20,11 +20,12 @@ def style(palette: Palette, ink: int, ground: int, bold: bool = False) -> Style:
     return Style(bold=bold or ink in EMPHATIC, dim=ink in FADED, reverse=ground in REVERSED)
 
 
-def strip(line: Line, width: int, palette: Palette) -> Strip:
+def strip(line: Line, width: int, palette: Palette, *, is_ascii: bool = False) -> Strip:
     """A line of text as a strip of just this width."""
+    clean = to_ascii if is_ascii else plain
     segments, room = [], width
     for part in line:
-        text = plain(part.text)[:room]
+        text = clean(part.text)[:room]
         if text:
             segments.append(Segment(text, style(palette, part.ink, part.ground, part.bold)))
             room -= len(text)

@@ -6,6 +6,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from monitor.dashboard.choices import Choices
 from monitor.dashboard.palette import DARK, Line, Palette
 from monitor.dashboard.widgets.inks import strip
 
@@ -17,11 +18,14 @@ class Lines(Widget):
         super().__init__(id=id)
         self._lines: list[Line] = []
         self._palette: Palette = DARK
+        self._is_ascii = False
 
-    def show(self, lines: list[Line], palette: Palette) -> None:
-        """Show these from now on."""
-        if palette is not self._palette:
-            self._palette, self._lines = palette, lines
+    def show(self, lines: list[Line], choices: Choices) -> None:
+        """Show these from now on, as chosen."""
+        looks = (choices.palette, not choices.glyphs.has_blocks)
+        if looks != (self._palette, self._is_ascii):
+            self._palette, self._is_ascii = looks
+            self._lines = lines
             self.refresh()
             return
         before, self._lines = self._lines, lines
@@ -41,4 +45,5 @@ class Lines(Widget):
 
     def render_line(self, y: int) -> Strip:
         """See Textual's Line API."""
-        return strip(self._lines[y] if y < len(self._lines) else (), self.size.width, self._palette)
+        line = self._lines[y] if y < len(self._lines) else ()
+        return strip(line, self.size.width, self._palette, is_ascii=self._is_ascii)

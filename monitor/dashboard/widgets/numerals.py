@@ -18,4 +18,4 @@ class Numerals(Lines):
         is_live = board.is_connected(now_s) and (view is None or view.stale_s(now_s) is None)
         found = readings(view, is_live=is_live)
         width, height = self.size
-        self.show(numeral_lines(found, width, height, blocks=choices.glyphs.has_blocks), choices.palette)
+        self.show(numeral_lines(found, width, height, blocks=choices.glyphs.has_blocks), choices)

@@ -29,7 +29,7 @@ class StreamList(Lines, can_focus=True):
         width, height = self.size
         table = stream_table(board, choices, shown, width, height, now_s, focused=self.has_focus)
         self._keys = tuple(table.keys)
-        self.show(table.lines, choices.palette)
+        self.show(table.lines, choices)
 
     def on_click(self, event: Click) -> None:
         """Choose the stream under the pointer."""
