@@ -31,6 +31,8 @@ START_S = 20.0
 SETTLE_S = 10.0
 SPIKES_A_MINUTE = 20
 ECG = "ecg/208"
+ECG_FROM_S = 65
+"""Where the recording gets interesting: an annotated ventricular beat every other second from here on."""
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Scene:
         repeat = [] if seconds else ["--loop"]
         spikes = ["--spikes", str(SPIKES_A_MINUTE), "--seed", "1"]
         for arguments in (
-            ["replay", "toy", "--stream", ECG, "--loop", *how, *(length or repeat)],
+            ["replay", "toy", "--stream", ECG, "--from", str(ECG_FROM_S), "--loop", *how, *(length or repeat)],
             ["simulate", "noisy-sine", "--stream", "sine/1", "--block", "5", *spikes, *how, *length],
         ):
             self.senders.append(await _start(arguments, stdout=PIPE))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ import zmq
 from monitor.core.blocks import NS, Block, Floats
 from monitor.core.errors import ConfigError, Unreachable
 from monitor.core.signals import Signal
+from monitor.core.windows import seconds_to_samples
 from monitor.core.wire import encode_block
 from monitor.recordings import Recording
 from monitor.sockets import Socket
@@ -35,14 +37,17 @@ class Sent(msgspec.Struct, frozen=True):
     blocks: int
 
 
-def recording_values(recording: Recording, block_samples: int, *, loop: bool = False) -> Iterator[Floats]:
-    """A recording in pieces (time, channel); over and over with `loop`."""
+def recording_values(
+    recording: Recording, block_samples: int, *, start_s: float = 0.0, loop: bool = False
+) -> Iterator[Floats]:
+    """A recording in pieces (time, channel), from `start_s` on; with `loop` it then begins again, for ever."""
     values = recording.values
-    while True:
-        for start in range(0, len(values), block_samples):
-            yield values[start : start + block_samples]
-        if not loop:
-            return
+    first = seconds_to_samples(start_s, recording.rate_hz)
+    if first >= len(values):
+        length_s = len(values) / recording.rate_hz
+        raise ConfigError(f"--from: {recording.name} is {length_s:g} s long, got {start_s:g}")
+    starts = itertools.chain([first], itertools.repeat(0)) if loop else [first]
+    return (values[at : at + block_samples] for start in starts for at in range(start, len(values), block_samples))
 
 
 def signal_values(signal: Signal, block_samples: int) -> Iterator[Floats]:

@@ -75,6 +75,7 @@ def test_every_verb_has_help():
         (["alarms", "--control", "ipc:///nowhere/at/all"], 3, "no daemon answered"),
         (["replay", "none", "--to", "tcp://127.0.0.1:1"], 2, "none"),
         (["replay", "toy", "--to", "udp://x"], 2, "expected tcp://"),
+        (["replay", "toy", "--from", "400"], 2, "toy is 300 s long, got 400"),
         (["simulate", "--stream", "a b"], 2, "expected one to three levels"),
         (["simulate", "--to", "mqtt://127.0.0.1:1"], 3, "does not answer"),
         (["models", "inspect", "none.onnx"], 2, "none.onnx: cannot be read"),

@@ -52,6 +52,7 @@ def _stream_name(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.argument("recording")
 @_sender_options
 @click.option("--rate", "rate_hz", type=click.FloatRange(0, min_open=True), help="Of a CSV without times, in Hz.")
+@click.option("--from", "start_s", type=click.FloatRange(0), default=0.0, help="Begin so many seconds in.")
 @click.option("--loop", is_flag=True, help="Begin again at the end.")
 def replay(
     recording: str,
@@ -59,6 +60,7 @@ def replay(
     block_samples: int,
     seconds: float | None,
     rate_hz: float | None,
+    start_s: float,
     loop: bool,
     **how: Any,
 ) -> None:
@@ -71,7 +73,7 @@ def replay(
 
     read = read_recording(recording, rate_hz)
     blocks = blocks_of(
-        recording_values(read, block_samples, loop=loop),
+        recording_values(read, block_samples, start_s=start_s, loop=loop),
         stream=stream or f"ecg/{read.name}",
         rate_hz=read.rate_hz,
         channels=read.channels,
