@@ -168,14 +168,12 @@ class Alarms:
         state = TRANSITIONS.get((life.state, signal), life.state)
         if state is life.state:
             return []
-        # To and fro between active and clearing is the alarm's own business.
-        published = state in (State.LATCHED, State.CLEARED) or (
-            state is State.ACTIVE and life.state is not State.CLEARING
-        )
         life.state, life.since_ns = state, t_ns
-        if not published:
+        # Waiting to become active or to be over is the alarm's own business; that it came back is not.
+        if state not in (State.ACTIVE, State.LATCHED, State.CLEARED) or signal is Signal.BETWEEN:
             return []
-        life.alarm = msgspec.structs.replace(life.alarm, state=state, changed_ns=t_ns)
+        times = life.alarm.times + (state is State.ACTIVE)
+        life.alarm = msgspec.structs.replace(life.alarm, state=state, changed_ns=t_ns, times=times)
         return [life.alarm]
 
     def _end_if_over(self, slot: int, index: int, life: _Life) -> None:

@@ -109,6 +109,8 @@ class Alarm(msgspec.Struct, frozen=True, tag="alarm", tag_field="what"):
     threshold: float
     model: str = ""
     acknowledged: bool = False
+    times: int = 0
+    """How often it rose: once when it was raised, and again whenever it came back before it was over."""
     detail: str = ""
 
 

@@ -42,20 +42,23 @@ class Judge:
         return self._alarms.open()
 
     def _alarm(self, part: Batch, scores: Doubles, span_s: float) -> list[tuple[int, Notice]]:
-        """Step every track with its column of `scores`; an alarm that becomes active is an event as well."""
+        """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event as well."""
         found: list[tuple[int, Notice]] = []
         span_ns = round(span_s * NS)
         for i, track in enumerate(self.tracks):
             for row, alarm in self._alarms.step(part.slots, i, part.t_ns, np.nan_to_num(scores[:, i])):
                 if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
-                    found.append((row, self._event(alarm, track, int(part.t_ns[row]), span_ns)))
+                    found.append(
+                        (row, self._event(alarm, track, int(part.t_ns[row]), span_ns, float(scores[row, i])))
+                    )
                 found.append((row, alarm))
         return found
 
-    def _event(self, alarm: Alarm, track: Track, t_ns: int, span_ns: int) -> Event:
+    def _event(self, alarm: Alarm, track: Track, t_ns: int, span_ns: int, score: float) -> Event:
+        began_ns = alarm.raised_ns if alarm.times == 1 else t_ns
         return Event(
-            alarm.stream, track.kind, track.label, t_ns, min(alarm.raised_ns, t_ns) - span_ns, t_ns,
-            alarm.score, track.raise_level, track.model,
+            alarm.stream, track.kind, track.label, t_ns, began_ns - span_ns, t_ns, score, track.raise_level,
+            track.model,
         )  # fmt: skip
 
 
