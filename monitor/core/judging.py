@@ -42,7 +42,7 @@ class Judge:
         return self._alarms.open()
 
     def _alarm(self, part: Batch, scores: Doubles, span_s: float) -> list[tuple[int, Notice]]:
-        """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event as well."""
+        """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event too."""
         found: list[tuple[int, Notice]] = []
         span_ns = round(span_s * NS)
         for i, track in enumerate(self.tracks):
