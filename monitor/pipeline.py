@@ -4,7 +4,7 @@
 - Messages are decoded and pushed as they come: there is no queue of samples here that could overflow. What is
   bounded is the queue of windows (in the lanes): when the machine cannot keep up, hops are skipped and counted.
 - A batch is inferred when it is full or `max_wait_ms` after its first window.
-- An alarm is in the log before it is published.
+- An alarm is in the log before it is published, and a delivery is acknowledged after whatever it caused is there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,14 +57,17 @@ class Pipeline:
         self._work = asyncio.Event()
         self._notices: list[Notice] = []
         self._complaints: set[tuple[str, str]] = set()
+        self._unacknowledged: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._infer = ThreadPoolExecutor(1, "inference")
         self._write = ThreadPoolExecutor(1, "alarm-log")
 
     async def read(self, source: Source) -> None:
         """Receive from `source` for ever."""
-        async for batch in source.batches():
-            self.receive(batch)
+        async for delivery in source.deliveries():
+            self.receive(delivery.messages)
+            if delivery.acknowledge:
+                self._unacknowledged.append(delivery.acknowledge)
             await asyncio.sleep(0)  # under load the socket always has more: let inference have its turn
 
     def receive(self, messages: Sequence[Message]) -> None:
@@ -100,12 +104,17 @@ class Pipeline:
             await self._work.wait()
             self._work.clear()
             await self._gather()
+            received = len(self._unacknowledged)  # what comes from here on may wait for the next turn
             for name, model in self._models.items():
                 while (batch := self._engine.ready(name, self._settings.max_batch)) is not None:
                     await self._conclude(batch, model)
             await self._publish([])
-            if self._stopping and not self._engine.waiting():
-                return
+            for _ in range(received):
+                self._unacknowledged.popleft()()
+            if self._stopping:
+                if not self._engine.waiting() and not self._unacknowledged:
+                    return
+                self._work.set()
 
     async def _gather(self) -> None:
         """Wait for company until a batch is full or has waited long enough."""

@@ -1,8 +1,8 @@
-"""Where samples come from: each source yields the messages it received, in lists."""
+"""Where samples come from: each source yields deliveries, everything there was when it looked."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol
 
 
@@ -14,11 +14,19 @@ class Message(NamedTuple):
     """The stream its topic names; empty when the topic names none."""
 
 
+class Delivery(NamedTuple):
+    """Messages that came together."""
+
+    messages: list[Message]
+    acknowledge: Callable[[], None] | None = None
+    """To be called once everything these messages caused is durable; None where nobody waits for that."""
+
+
 class Source(Protocol):
     """Something that receives."""
 
-    def batches(self) -> AsyncIterator[list[Message]]:
-        """What came, in lists: everything there was when the source looked."""
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """What came, for ever."""
         ...
 
     def close(self) -> None:

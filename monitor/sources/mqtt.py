@@ -7,6 +7,7 @@ interface, and it stays in this file.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import AsyncIterator
 
@@ -14,7 +15,7 @@ import aiomqtt
 
 from monitor.broker import Backoff, open_client, password_of
 from monitor.config import Mqtt
-from monitor.sources import Message, stream_of
+from monitor.sources import Delivery, Message, stream_of
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ class MqttSource:
         self.connected = False
         password_of(settings)  # an unreadable file is a configuration error, not a lost connection
 
-    async def batches(self) -> AsyncIterator[list[Message]]:
-        """See Source.batches; a lost broker is waited for. A batch is acknowledged when the next is asked for."""
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """See Source.deliveries; a lost broker is waited for, and sends again what was not acknowledged."""
         backoff = Backoff(self._settings.reconnect_max_s)
         while True:
             client = open_client(self._settings, f"{self._name}-in", clean=False)
@@ -43,13 +44,17 @@ class MqttSource:
                         await client.subscribe(f"{self._prefix}/{levels}/samples", self._settings.qos)
                     self.connected = True
                     async for batch in self._drained(client):
-                        yield [Message(bytes(m.payload), stream_of(str(m.topic), self._prefix)) for m in batch]
-                        for message in batch:
-                            client._client.ack(message.mid, message.qos)  # noqa: SLF001
+                        yield Delivery(
+                            [self._message(message) for message in batch],
+                            functools.partial(_acknowledge, client, batch),
+                        )
             except aiomqtt.MqttError as error:
                 self.connected = False
                 log.warning("mqtt: %s:%d: %s; trying again", self._settings.host, self._settings.port, error)
                 await backoff.wait()
+
+    def _message(self, message: aiomqtt.Message) -> Message:
+        return Message(bytes(message.payload), stream_of(str(message.topic), self._prefix))
 
     async def _drained(self, client: aiomqtt.Client) -> AsyncIterator[list[aiomqtt.Message]]:
         """Messages in lists: one is waited for, the rest of what is there comes along."""
@@ -62,3 +67,9 @@ class MqttSource:
 
     def close(self) -> None:
         """See Source.close; the connection ends with the task that reads it."""
+
+
+def _acknowledge(client: aiomqtt.Client, batch: list[aiomqtt.Message]) -> None:
+    """Tell the broker; where the connection has gone in the meantime, it sends them again, and the ledger knows."""
+    for message in batch:
+        client._client.ack(message.mid, message.qos)  # noqa: SLF001

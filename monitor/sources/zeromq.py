@@ -8,7 +8,7 @@ import zmq
 
 from monitor.config import ZeroMQ
 from monitor.sockets import Socket
-from monitor.sources import Message, stream_of
+from monitor.sources import Delivery, Message, stream_of
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -31,10 +31,10 @@ class ZeroMQSource:
         """Where senders connect."""
         return self._socket.address
 
-    async def batches(self) -> AsyncIterator[list[Message]]:
-        """See Source.batches."""
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """See Source.deliveries."""
         while True:
-            yield [self._message(frames) for frames in await self._socket.receive()]
+            yield Delivery([self._message(frames) for frames in await self._socket.receive()])
 
     def _message(self, frames: list[bytes]) -> Message:
         topic = frames[0].decode("utf-8", "replace") if len(frames) > 1 else ""

@@ -1,0 +1,79 @@
+"""The pipeline's own promises, with sources and sinks made of plain Python."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from monitor.config import Config
+from monitor.core.engine import Engine
+from monitor.core.signals import NoisySine
+from monitor.core.wire import encode_block
+from monitor.daemon import load_models
+from monitor.history import History
+from monitor.pipeline import Pipeline
+from monitor.senders import blocks_of, signal_values
+from monitor.sinks.alarmlog import AlarmLog
+from monitor.sources import Delivery, Message
+from monitor.telemetry import Telemetry
+
+
+class Deliveries:
+    """A source that delivers the noisy sine in parts and notes what the log held when each was acknowledged."""
+
+    def __init__(self, log, per_delivery):
+        signal = signal_values(NoisySine(seed=1, spikes_per_minute=40.0), 10)
+        blocks = blocks_of(signal, stream="sine/1", rate_hz=50.0, channels=(), unit="", t0_ns=0, samples=2000)
+        payloads = [encode_block(block) for block in blocks]
+        self.parts = [payloads[i : i + per_delivery] for i in range(0, len(payloads), per_delivery)]
+        self.log, self.acknowledged = log, []
+
+    async def deliveries(self):
+        for number, part in enumerate(self.parts):
+            messages = [Message(payload, "sine/1") for payload in part]
+            yield Delivery(messages, lambda number=number: self.note(number))
+
+    def note(self, number):
+        newest = max((event.t_ns for event in self.log.events(limit=-1)), default=0)
+        self.acknowledged.append((number, newest))
+
+    def close(self):
+        pass
+
+
+def make(log, **inference) -> Pipeline:
+    rule = {"name": "*", "models": ["sine-spikes"], "rate_hz": 50.0}
+    config = msgspec.convert({"streams": [rule], "inference": inference}, Config)
+    models = load_models(config)
+    engine = Engine({name: model.card for name, model in models.items()}, config.plan_of, max_streams=2)
+    return Pipeline(engine, models, config.inference, config.limits, [], History(10), log, Telemetry())
+
+
+async def test_a_delivery_is_acknowledged_in_order_and_after_its_events_are_durable(tmp_path):
+    with AlarmLog(tmp_path / "log.db") as log:
+        pipeline, source = make(log), Deliveries(log, per_delivery=20)
+        inferring = asyncio.create_task(pipeline.infer())
+        await pipeline.read(source)
+        pipeline.stop()
+        await inferring
+        pipeline.close()
+        assert [number for number, _ in source.acknowledged] == list(range(10))
+        flagged = sorted(event.t_ns for event in log.events(limit=-1))
+    assert len(flagged) > 10
+    for number, newest_ns in source.acknowledged:
+        end_ns = (number + 1) * 200 * 10**9 // 50
+        caused = [t for t in flagged if t < end_ns - 10**9 // 10]
+        assert newest_ns >= caused[-1]
+
+
+async def test_nothing_is_acknowledged_while_its_windows_wait(tmp_path):
+    with AlarmLog(tmp_path / "log.db") as log:
+        pipeline, source = make(log, max_wait_ms=60_000.0, max_batch=4096), Deliveries(log, per_delivery=20)
+        inferring = asyncio.create_task(pipeline.infer())
+        await pipeline.read(source)
+        assert source.acknowledged == []
+        pipeline.stop()
+        await inferring
+        pipeline.close()
+        assert len(source.acknowledged) == 10
