@@ -1,8 +1,10 @@
 """Figures of merit, as plain functions over arrays: of forecasts, of flagged events, of beats.
 
 Events are counted one by one: a spike is found or not, a run of flags that touches none is one false alarm.
-Beats are counted as ANSI/AAMI EC57 does: a found beat and a reference beat match within 150 ms, one to one; a
-ventricular call on a fusion beat counts neither way.
+Beats are counted as ANSI/AAMI EC57 does: a found beat and a reference beat match within 150 ms, one to one. A
+ventricular call on a beat annotated as fusion (F) or unknown (Q) is no false positive, nor is a supraventricular
+call on an unknown one (the VFP and SFP of `bxb`, the standard's reference program); a call that matches no beat
+is.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ Doubles = NDArray[np.float64]
 
 MATCH_S = 0.15
 REFRACTORY_S = 0.2
+
+EXCUSED = {"V": "FQ", "S": "Q", "F": "Q"}
+"""For each class those annotated ones on which calling it is no false positive; of F the standard says nothing."""
 
 
 def forecast_figures(outputs: dict[str, Floats], targets: Floats, last: Floats) -> dict[str, float]:
@@ -160,6 +165,16 @@ class Tally:
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.hit + other.hit, self.missed + other.missed, self.false + other.false)
 
+    @property
+    def percent(self) -> dict[str, float]:
+        """Sensitivity, positive predictivity and F1 in percent; NaN where there is nothing to divide by."""
+        shares = {
+            "se": (self.hit, self.hit + self.missed),
+            "ppv": (self.hit, self.hit + self.false),
+            "f1": (2 * self.hit, 2 * self.hit + self.missed + self.false),
+        }
+        return {name: 100 * part / whole if whole else float("nan") for name, (part, whole) in shares.items()}
+
     def figures(self, name: str) -> dict[str, float]:
         """Sensitivity, positive predictivity and F1."""
         found, called = self.hit + self.missed, self.hit + self.false
@@ -188,8 +203,32 @@ def tally_class(
 ) -> Tally:
     """How well beats of class `kind` were `called` (found beat,); a call on one of class `excused` is no error."""
     matches = match_beats(reference, found.at, MATCH_S * rate_hz)
-    matched = matches >= 0
-    right = matched & (kinds == kind)
-    hit = int(called[matches[right]].sum())
-    pardoned = int(called[matches[matched & (kinds == excused)]].sum())
-    return Tally(hit, int((kinds == kind).sum()) - hit, int(called.sum()) - hit - pardoned)
+    on_beat = (matches >= 0) & called[matches]
+    extra = np.delete(called, matches[matches >= 0])
+    return tally_calls(kinds == kind, np.isin(kinds, excused), on_beat, extra)
+
+
+def tally_calls(
+    events: NDArray[np.bool_], excused: NDArray[np.bool_], called: NDArray[np.bool_], extra: NDArray[np.bool_]
+) -> Tally:
+    """How well a class was called, of beats that are already matched.
+
+    Of each reference beat: whether it is of the class (`events`), whether calling it so is no error
+    (`excused`), and whether it was `called` so. Of each found beat that matches none: whether it was called so
+    (`extra`).
+    """
+    hit = int((events & called).sum())
+    false = int((called & ~events & ~excused).sum()) + int(extra.sum())
+    return Tally(hit, int(events.sum()) - hit, false)
+
+
+def ranking(scores: Doubles, events: NDArray[np.bool_]) -> dict[str, float]:
+    """How well `scores` (n,) set `events` (n,) apart: AUROC and average precision, NaN with one kind only."""
+    if not events.any() or events.all():
+        return {"auroc": float("nan"), "auprc": float("nan")}
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    return {
+        "auroc": float(roc_auc_score(events, scores)),
+        "auprc": float(average_precision_score(events, scores)),
+    }

@@ -1,0 +1,267 @@
+"""What a model file does on labelled data, through the very engine that the daemon runs.
+
+Recordings are streams of `monitor.core.engine.Engine` (training.judged); what it told is judged per event, never
+point-adjusted, beside what needs no model (training.judged_beats, judged_forecasts, judged_events). Records are
+judged in groups, one worker process a core; the total is taken over all their beats, events and forecasts
+together, so that it does not depend on the grouping.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from monitor.core.card import Card
+from monitor.core.errors import ConfigError
+from monitor.core.signals import open_signal
+from monitor.core.windows import seconds_to_samples
+from monitor.inference import Model, find_models, load_model
+from monitor.recordings import TOY, Recording, read_recording
+from training.judged import Judged, drive
+from training.judged_beats import BeatEvidence, beat_evidence, beat_figures, pool_beats
+from training.judged_events import EventEvidence, class_evidence, event_figures, pool_events
+from training.judged_forecasts import ForecastEvidence, forecast_evidence, forecast_figures, pool_forecasts
+
+SIMULATED = "simulated"
+_GROUP = 8
+"""Recordings side by side in one engine, at most: their windows share batches and rounds of judging."""
+
+Evidence = BeatEvidence | ForecastEvidence | dict[str, EventEvidence]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to evaluate."""
+
+    block_samples: int = 0
+    """Samples a block; 0 for a second's."""
+    records: tuple[str, ...] = ()
+    """Of a folder, only these."""
+    limit_s: float = 0.0
+    """Only so much of the beginning of each; 0 for all."""
+    lead: str = ""
+    """The channel to show the model first; empty for that it was trained on, where a recording has it."""
+    rate_hz: float | None = None
+    """Of CSV files without a time column."""
+    seconds: float = 3600.0
+    """simulated: how long."""
+    seed: int = 0
+    """simulated: of the signal."""
+    spikes_per_minute: float | None = None
+    """simulated: None for what the model is meant to watch."""
+    jobs: int = 0
+    """Processes; 0 for one a core."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one recording gave."""
+
+    name: str
+    lead: str
+    seconds: float
+    evidence: Evidence
+
+
+def evaluate(
+    model: str, data: str, settings: Settings = Settings(), say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """The figures of `model` (a file or the name of a shipped one) on `data`, by record and in total.
+
+    Raises ModelError, RecordingError or ConfigError for what cannot be evaluated. Shares are in percent.
+    """
+    path = _model_path(model)
+    card = load_model(path).card
+    sources = [SIMULATED] if data == SIMULATED else _find(data, settings.records, card)
+    told = _judge_all(path, sources, settings, say)
+    figures = {one.name: _figures([one.evidence], card) for one in told}
+    total = _figures([one.evidence for one in told], card)
+    if card.task == "beats":
+        total["average_of_records"] = _average(list(figures.values()), card)
+    return {
+        "model": card.ident,
+        "file": path.name,
+        "task": card.task,
+        "data": data,
+        "trained_on": card.source.train,
+        "held_out": card.source.validation,
+        "records": {one.name: {"lead": one.lead, "seconds": one.seconds, **figures[one.name]} for one in told},
+        "total": {"records": len(told), "seconds": sum(one.seconds for one in told), **total},
+    }
+
+
+def _model_path(model: str) -> Path:
+    path = Path(model)
+    if path.suffix == ".onnx":
+        return path
+    shipped = find_models(None)
+    if model not in shipped:
+        raise ConfigError(f"MODEL: expected an .onnx file or one of {', '.join(shipped)}; got {model!r}")
+    return shipped[model]
+
+
+def _find(data: str, wanted: Sequence[str], card: Card) -> list[str]:
+    """Paths of the recordings that `data` means: itself, or what the folder holds."""
+    folder = Path(data)
+    if data == TOY or not folder.is_dir():
+        if wanted:
+            raise ConfigError(f"--records: {data} is no folder; it is for folders of recordings")
+        return [data]
+    headers = {path.stem: str(path.with_suffix("")) for path in sorted(folder.glob("*.hea"))}
+    tables = {path.stem: str(path) for path in sorted(folder.glob("*.csv"))}
+    found = headers | tables
+    if wanted:
+        if missing := [name for name in wanted if name not in found]:
+            raise ConfigError(f"--records: {data} holds no {', '.join(missing)}")
+        return [found[name] for name in wanted]
+    labelled = {name: path for name, path in headers.items() if (folder / f"{name}.atr").is_file()} | tables
+    if not labelled and card.task == "forecast":
+        labelled = found
+    if not labelled:
+        raise ConfigError(
+            f"{data}: expected WFDB records with .atr or .csv files, got none; is this the right folder?"
+        )
+    return list(labelled.values())
+
+
+def _judge_all(path: Path, sources: list[str], settings: Settings, say: Callable[[str], None]) -> list[_Told]:
+    """Every recording judged, in the order of `sources`; by several processes where that is worth it."""
+    jobs = min(settings.jobs or os.cpu_count() or 1, len(sources))
+    turns = -(-len(sources) // (jobs * _GROUP))
+    size = -(-len(sources) // (jobs * turns))
+    groups = [sources[start : start + size] for start in range(0, len(sources), size)]
+    judge = partial(_judge, path, settings)
+    if jobs == 1 or len(groups) == 1:
+        return [told for group in groups for told in judge(group)]
+    told: dict[int, list[_Told]] = {}
+    # Spawned, not forked: a fork would inherit the threads of onnxruntime in an unknown state.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as workers:
+        pending = {workers.submit(judge, group): i for i, group in enumerate(groups)}
+        try:
+            for done in as_completed(pending):
+                told[pending[done]] = done.result()
+                say(f"judged {', '.join(one.name for one in done.result())}")
+        except BaseException:
+            workers.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [one for i in range(len(groups)) for one in told[i]]
+
+
+def _judge(path: Path, settings: Settings, sources: Sequence[str]) -> list[_Told]:
+    """Drive a group of recordings through one engine, and judge each."""
+    model = load_model(path)
+    card = model.card
+    recordings = [_read(source, settings, card) for source in sources]
+    lead = settings.lead or str(trained_with(card, "data.lead") or "")
+    return [
+        _Told(one.recording.name, one.lead, one.seconds, _evidence(one, card))
+        for one in _drive(model, recordings, settings.block_samples, lead)
+    ]
+
+
+def _drive(model: Model, recordings: list[Recording], block_samples: int, lead: str) -> list[Judged]:
+    for recording in recordings:
+        column = recording.values[:, : model.card.channels]
+        if not np.isfinite(column).any() or np.nanmin(column) == np.nanmax(column):
+            raise ConfigError(f"{recording.name}: expected a signal, got no values or a constant")
+    return drive(model, recordings, block_samples, lead)
+
+
+def _read(source: str, settings: Settings, card: Card) -> Recording:
+    recording = _simulate(card, settings) if source == SIMULATED else read_recording(source, settings.rate_hz)
+    if settings.lead and settings.lead not in recording.channels:
+        raise ConfigError(
+            f"{recording.name}: expected a channel {settings.lead}, got {', '.join(recording.channels)}"
+        )
+    if settings.limit_s:
+        samples = seconds_to_samples(settings.limit_s, recording.rate_hz)
+        keep = int(np.searchsorted(recording.label_samples, samples))
+        recording = msgspec.structs.replace(
+            recording,
+            values=recording.values[:samples],
+            label_samples=recording.label_samples[:keep],
+            label_symbols=recording.label_symbols[:keep],
+        )
+    if card.task != "forecast" and not recording.label_symbols and source != SIMULATED:
+        raise ConfigError(
+            f"{recording.name}: expected labels to judge a model of task {card.task} against, got none; a WFDB "
+            "record needs its .atr, a .csv file a column 'label'"
+        )
+    return recording
+
+
+def _simulate(card: Card, settings: Settings) -> Recording:
+    """The signal that the model was trained on, at a seed of its own."""
+    signal_name = trained_with(card, "data.signal")
+    if signal_name is None:
+        raise ConfigError(
+            f"DATA: {card.name} was not trained on a simulated signal; expected a recording or a folder"
+        )
+    spikes = settings.spikes_per_minute
+    if spikes is None:
+        spikes = float(str(trained_with(card, "data.live_spikes_per_minute") or 0.0))
+    signal = open_signal(
+        signal_name,
+        rate_hz=card.rate_hz,
+        seed=settings.seed,
+        noise=float(str(trained_with(card, "data.noise") or 0.0)),
+        spikes_per_minute=spikes,
+    )
+    values, labels = signal.next(max(seconds_to_samples(settings.seconds, card.rate_hz), 1))
+    at = np.array([index for index, _ in labels], np.int64)
+    name = f"{signal_name}-{settings.seed}"
+    return Recording(
+        name, card.rate_hz, signal.channels, signal.unit, values, at, tuple(kind for _, kind in labels), 0
+    )
+
+
+def trained_with(card: Card, key: str) -> Any:
+    """What the training configuration in the card says of `key`, None where it says nothing."""
+    value = card.training.get(key)
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _evidence(judged: Judged, card: Card) -> Evidence:
+    match card.task:
+        case "beats":
+            return beat_evidence(judged, card)
+        case "classify":
+            return class_evidence(judged, card)
+        case "forecast":
+            return forecast_evidence(judged, card)
+
+
+def _figures(parts: Sequence[Evidence], card: Card) -> dict[str, Any]:
+    """The figures of one recording, or of several together."""
+    beats = [part for part in parts if isinstance(part, BeatEvidence)]
+    if beats:
+        return beat_figures(pool_beats(beats), card.classes)
+    forecasts = [part for part in parts if isinstance(part, ForecastEvidence)]
+    if forecasts:
+        return {"forecast": forecast_figures(pool_forecasts(forecasts), card)}
+    classes = [part for part in parts if isinstance(part, dict)]
+    return {label: event_figures(pool_events([part[label] for part in classes])) for label in classes[0]}
+
+
+def _average(figures: Sequence[dict[str, Any]], card: Card) -> dict[str, dict[str, float]]:
+    """Each patient counting the same: means over the records for which a figure exists."""
+    told = {}
+    for group in ("beats", *card.classes[1:]):
+        told[group] = {
+            key: float(np.mean(known)) if (known := _known(figures, group, key)) else float("nan")
+            for key in ("se", "ppv", "f1")
+        }
+    return told
+
+
+def _known(figures: Sequence[dict[str, Any]], group: str, key: str) -> list[float]:
+    return [value for one in figures if np.isfinite(value := one[group][key])]
