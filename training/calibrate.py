@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from monitor.core.blocks import Floats, Ints
-from training.config import FitConfig
+from training.config import FitConfig, SymbolsData
 from training.datasets import TAIL_SAMPLES, Data, Series, cut_windows
 from training.metrics import (
     REFRACTORY_S,
@@ -21,6 +21,7 @@ from training.metrics import (
     tally_class,
 )
 from training.models import RecurrentForecaster, RecurrentModel
+from training.symbols import symbol_figures
 
 
 class Calibration:
@@ -41,6 +42,8 @@ def calibrate(model: RecurrentModel, config: FitConfig, data: Data) -> Calibrati
         factors = conformal_factors(outputs, targets, config.model.coverage)
         model.factors.copy_(torch.from_numpy(factors))
         done.metrics = forecast_figures(*_forecasts(model, config, data.parts["test"]))
+    elif isinstance(config.data, SymbolsData):
+        done.metrics = _foreseen_symbols(model, config, data)
     elif config.task == "classify":
         _calibrate_classes(model, config, data, done)
     else:
@@ -68,6 +71,17 @@ def _forecasts(
     values = np.concatenate([cut_windows(series, config, hop, horizon)[0] for series in part])
     history, targets = values[:, :-horizon], values[:, -horizon:]
     return predict(model, history), targets, history[:, -1]
+
+
+def _foreseen_symbols(model: RecurrentModel, config: FitConfig, data: Data) -> dict[str, float]:
+    """Nothing to set: how well the next symbol of each window of the test part is foreseen."""
+    cut = [cut_windows(series, config, config.model.hop) for series in data.parts["test"]]
+    windows = np.concatenate([values for values, _, _ in cut])
+    came = np.concatenate([marks[:, -1] for _, marks, _ in cut])
+    windows, came = windows[came >= 0], came[came >= 0]  # after the last symbol nothing came
+    before = windows[:, -1, 0].astype(np.int64)
+    train = [series.values[:, 0].astype(np.int64) for series in data.parts["train"]]
+    return symbol_figures(predict(model, windows)["probabilities"], came, before, train)
 
 
 def _calibrate_classes(model: RecurrentModel, config: FitConfig, data: Data, done: Calibration) -> None:

@@ -47,6 +47,7 @@ def _speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--signal", type=click.Choice(["noisy-sine", "long-dependency"]), help="Without CONFIG: simulate it."
 )
+@click.option("--symbols", help="Without CONFIG: foresee the next symbol of this text, CSV column or WFDB record.")
 @click.option("--cell", type=click.Choice(CELLS), help="Recurrent cell.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs go."
@@ -57,6 +58,10 @@ def _speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration: model.hidden=64."
 )
+@click.option(
+    "--resume", "interrupted", type=click.Path(path_type=Path), help="Go on with this interrupted run instead."
+)
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's event files into the run folder.")
 @_speaks_plainly
 def fit(
     config: Path | None,
@@ -64,40 +69,45 @@ def fit(
     recording: str | None,
     rate_hz: float | None,
     signal: str | None,
+    symbols: str | None,
     cell: str | None,
     out: Path,
     seed: int | None,
     epochs: int | None,
     device: str,
     sets: tuple[str, ...],
+    interrupted: Path | None,
+    tensorboard: bool,
 ) -> None:
-    """Train the model that CONFIG (TOML) describes, or a forecaster of --signal or --recording.
+    """Train the model that CONFIG (TOML) describes, or one of --signal, --recording or --symbols.
 
     The run folder's path is printed at the end; `training export` makes a model file of it.
     """
-    if sum(given is not None for given in (config, recording, signal)) != 1:
-        raise click.UsageError("expected one of CONFIG, --signal and --recording")
-    from training.config import load_config
-
-    base: dict[str, Any] = {}
-    if config is None:
-        source = (
-            {"source": "recording", "path": recording} if recording else {"source": "simulated", "signal": signal}
-        )
-        name = Path(recording).stem if recording else signal
-        base = {"name": f"{name}-forecast", "task": "forecast", "data": source, "model": {"horizon": 50}}
+    if sum(given is not None for given in (config, recording, signal, symbols, interrupted)) != 1:
+        raise click.UsageError("expected one of CONFIG, --signal, --recording, --symbols and --resume")
     flags = {"data.rate_hz": rate_hz, "model.cell": cell, "seed": seed, "train.epochs": epochs}
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    wanted = load_config(config, [*given, *sets], base)
-    for entry in (*given, *sets):
-        click.echo(f"override {entry}", err=True)
+    if interrupted and (given or sets):
+        raise click.UsageError(f"--resume goes on with what its run was given, got {[*given, *sets][0]} as well")
+    if interrupted:
+        from training.fit import resume
+
+        run = resume(interrupted, folder, device, tensorboard=tensorboard)
+    else:
+        from training.config import base_of, load_config
+
+        base = base_of(signal, recording, symbols) if config is None else {}
+        wanted = load_config(config, [*given, *sets], base)
+        for entry in (*given, *sets):
+            click.echo(f"override {entry}", err=True)
+        from training.fit import fit as train
+
+        run = train(wanted, folder, out, device, tensorboard=tensorboard)
 
     import msgspec
 
-    from training.fit import fit as train
     from training.runs import Outcome
 
-    run = train(wanted, folder, out, device)
     outcome = msgspec.json.decode((run / "outcome.json").read_bytes(), type=Outcome)
     for key, value in (outcome.thresholds | outcome.metrics).items():
         click.echo(f"{key:32} {value:.5g}", err=True)
@@ -167,65 +177,3 @@ def exercise(
             click.echo("\n\n".join([*map(text_of, result.tables), *result.notes]) + f"\n\n{folder}\n")
     if json_:
         click.echo(json.dumps(told if name == "all" else told[0], indent=2))
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("data")
-@click.option("--json", "json_", is_flag=True, help="Print JSON; shares are in percent.")
-@click.option("--block", type=click.IntRange(1), help="Samples a block; a second's by default.")
-@click.option("--records", help="Of a folder only these: a,b,...")
-@click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), help="Only the beginning of each.")
-@click.option("--lead", default="", help="Channel to show the model; by default the one it was trained on.")
-@click.option("--rate-hz", type=click.FloatRange(0, min_open=True), help="Of CSV files without a time column.")
-@click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), default=3600.0, help="Length of a simulated signal."
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a simulated signal.")
-@click.option("--spikes", type=click.FloatRange(0), help="A minute, in a simulated signal.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
-@_speaks_plainly
-def evaluate(
-    model: str,
-    data: str,
-    json_: bool,
-    block: int | None,
-    records: str | None,
-    limit_seconds: float | None,
-    lead: str,
-    rate_hz: float | None,
-    seconds: float,
-    seed: int,
-    spikes: float | None,
-    jobs: int | None,
-) -> None:
-    """Judge MODEL (an .onnx file, or a shipped model's name) on DATA, through the monitor's own engine.
-
-    DATA is a recording, a folder of WFDB records with .atr or of CSV files with a column 'label', or
-    'simulated' for the signal that the model was trained on. Events are counted one by one, beside what needs
-    no model.
-    """
-    import msgspec
-
-    from training.evaluate import Settings
-    from training.evaluate import evaluate as judge
-
-    names = tuple(name.strip() for name in records.split(",") if name.strip()) if records else ()
-    settings = Settings(
-        block_samples=block or 0,
-        records=names,
-        limit_s=limit_seconds or 0.0,
-        lead=lead,
-        rate_hz=rate_hz,
-        seconds=seconds,
-        seed=seed,
-        spikes_per_minute=spikes,
-        jobs=jobs or 0,
-    )
-    told = judge(model, data, settings, lambda text: click.echo(text, err=True))
-    if json_:
-        click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
-        return
-    from training.judged_tables import tables_of
-
-    click.echo(tables_of(told))

@@ -15,65 +15,22 @@ import msgspec
 from monitor.core.card import Cell, Task
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ConfigError
-from monitor.core.signals import SignalName
+from training.sources import Minutes, RecordingData, RecordsData, SimulatedData, SymbolsData
 
-
-class Minutes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long each part of a simulated signal is, in minutes."""
-
-    train: float = 60.0
-    validation: float = 15.0
-    calibration: float = 60.0
-    test: float = 60.0
-
-
-class SimulatedData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="simulated", tag_field="source"):
-    """A simulated signal: each part is a realisation of its own."""
-
-    signal: SignalName = "noisy-sine"
-    rate_hz: float = 50.0
-    noise: float = 0.1
-    spikes_per_minute: float = 0.0
-    """While learning (train and validation)."""
-    live_spikes_per_minute: float = 0.0
-    """While calibrating and testing: as often as on the stream the model will watch."""
-    minutes: Minutes = Minutes()
-
-
-class RecordsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="records", tag_field="source"):
-    """WFDB records, one patient each, split by patient; the folder that holds them comes from `--data`."""
-
-    name: str
-    """Of the database, with its identifier, for the card."""
-    licence: str
-    folder: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    calibration: tuple[str, ...]
-    test: tuple[str, ...]
-    lead: str = "MLII"
-    """The channel to take; where a record has none of this name, its first."""
-    copies: int = 0
-    """Further copies of each training record, its first two leads mixed at a random angle (a heart seen from
-    another side) and played a little faster or slower."""
-    stretch: float = 0.1
-    """By how much, at most, a copy is faster or slower: 0.1 for ten percent."""
-    noise: tuple[str, ...] = ()
-    """Records of noise, below the same `--data`, mixed into copies of the training records."""
-    noise_db: tuple[float, float] = (0.0, 18.0)
-    """Range of the signal-to-noise ratio of those copies."""
-    noise_share: float = 0.33
-    """Share of the training windows that comes from the noisy copies."""
-
-
-class RecordingData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="recording", tag_field="source"):
-    """One recording, split by time: first what is trained on, last what is tested on."""
-
-    path: str
-    rate_hz: float | None = None
-    """Of a CSV file without a time column."""
-    shares: tuple[float, float, float, float] = (0.7, 0.1, 0.1, 0.1)
-    """Of train, validation, calibration and test, in order of time."""
+__all__ = [
+    "FitConfig",
+    "Flat",
+    "Minutes",
+    "ModelShape",
+    "RecordingData",
+    "RecordsData",
+    "Schedule",
+    "SimulatedData",
+    "SymbolsData",
+    "base_of",
+    "flat",
+    "load_config",
+]
 
 
 class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +62,10 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """beats: steps between a beat and the window's end that tells of it."""
     label_steps: int = 0
     """classify: the label speaks of the last so many steps."""
+    embedding: int = 16
+    """symbols: length of the learned vector that stands for each."""
+    initialisation: Literal["xavier", "orthogonal", "torch"] = "xavier"
+    """orthogonal: of the recurrent matrices; torch: as the library does unasked."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,10 +80,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     first_step: int = 26
     """The loss counts at every step from this one to the last, so that the model also answers on fewer steps."""
     learning_rate: float = 4e-3
-    """The highest one of the one-cycle schedule."""
+    """The highest one of the schedule."""
     weight_decay: float = 1e-3
     clip: float = 1.0
-    """Norm that gradients are cut to."""
+    """Norm that gradients are cut to; 0 for no cutting."""
     patience: int = 8
     """Epochs without a better validation loss after which training stops."""
     rare_share: float = 0.0
@@ -130,6 +91,13 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     class_weights: tuple[float, ...] = ()
     false_alarms_per_hour: float = 2.0
     """classify: what the threshold may cost on the calibration data."""
+    loss: Literal["usual", "mse", "huber", "pinball", "cross-entropy"] = "usual"
+    """Of a forecast mse (usual), huber, or pinball, which makes it a median; of classes cross-entropy."""
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    """How the learning rate goes: up and then down (Smith & Topin 2018), only down, or not at all."""
+    stateful: bool = False
+    """Read each series from its start to its end in chunks of one window, and carry the state from chunk to chunk:
+    the network may use what is older than its window. See training/pools.py."""
 
 
 class FitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,7 +109,7 @@ class FitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int = 0
     unit: str = ""
     intended_use: str = "Research and teaching. Not a medical device."
-    data: SimulatedData | RecordsData | RecordingData
+    data: SimulatedData | RecordsData | RecordingData | SymbolsData
     conditioning: Conditioning = Conditioning()
     model: ModelShape = ModelShape()
     train: Schedule = Schedule()
@@ -168,12 +136,32 @@ def load_config(path: Path | None, sets: Sequence[str] = (), base: dict[str, Any
     return config
 
 
+def base_of(signal: str | None, recording: str | None, symbols: str | None) -> dict[str, Any]:
+    """What to start from without a file: forecast a signal or a recording, or foresee the next symbol."""
+    if symbols:
+        data = {"source": "symbols", "train": [symbols]}
+        return {"name": f"{Path(symbols).stem}-next", "task": "classify", "data": data}
+    source = {"source": "recording", "path": recording} if recording else {"source": "simulated", "signal": signal}
+    name = f"{Path(recording).stem if recording else signal}-forecast"
+    return {"name": name, "task": "forecast", "data": source, "model": {"horizon": 50}}
+
+
+LATER = (
+    "model.embedding",
+    "model.initialisation",
+    "train.loss",
+    "train.schedule",
+    "train.stateful",
+)
+"""Keys younger than the first models: at their default, which is what those did, `flat` leaves them out."""
+
 Flat = dict[str, msgspec.Raw | str | int | float | bool | list[str] | None]
 
 
 def flat(config: FitConfig) -> Flat:
     """The configuration with dotted keys, as the card carries it."""
     found: Flat = {}
+    default = {"model": ModelShape(), "train": Schedule()}
 
     def walk(tree: dict[str, Any], prefix: str) -> None:
         for key, value in tree.items():
@@ -183,6 +171,10 @@ def flat(config: FitConfig) -> Flat:
                 found[prefix + key] = [str(v) for v in value] if isinstance(value, list | tuple) else value
 
     walk(msgspec.to_builtins(config), "")
+    for key in LATER:
+        part, name = key.split(".")
+        if found[key] == getattr(default[part], name):
+            del found[key]
     return found
 
 
@@ -205,6 +197,8 @@ def _set(tree: dict[str, Any], entry: str) -> None:
 def _check(config: FitConfig, where: str) -> None:
     model, train = config.model, config.train
     quiet = config.task == "forecast"
+    symbols = isinstance(config.data, SymbolsData)
+    losses = ("usual", "mse", "huber", "pinball") if quiet else ("usual", "cross-entropy")
     problems = [
         (1 <= model.layers <= 4, "model.layers", "1 to 4", model.layers),
         (1 <= model.hidden <= 512, "model.hidden", "1 to 512", model.hidden),
@@ -212,7 +206,7 @@ def _check(config: FitConfig, where: str) -> None:
         (1 <= model.samples_per_step <= 64, "model.samples_per_step", "1 to 64", model.samples_per_step),
         (1 <= model.hop <= model.window, "model.hop", "1 to model.window", model.hop),
         (not quiet or 1 <= model.horizon <= 4096, "model.horizon", "1 to 4096 for a forecast", model.horizon),
-        (quiet or len(model.classes) >= 2, "model.classes", "two or more names", model.classes),
+        (quiet or symbols or len(model.classes) >= 2, "model.classes", "two or more names", model.classes),
         (
             0 <= model.direct <= train.first_step * model.samples_per_step,
             "model.direct",
@@ -244,6 +238,26 @@ def _check(config: FitConfig, where: str) -> None:
             "other",
         ),
         (0 <= train.rare_share <= 1, "train.rare_share", "0 to 1", train.rare_share),
+        (train.epoch_windows >= 1, "train.epoch_windows", "1 or more", train.epoch_windows),
+        (train.patience >= 1, "train.patience", "1 or more", train.patience),
+        (train.learning_rate > 0, "train.learning_rate", "above 0", train.learning_rate),
+        (train.clip >= 0, "train.clip", "0 or more", train.clip),
+        (train.loss in losses, "train.loss", f"one of {', '.join(losses)} for {config.task}", train.loss),
+        (1 <= model.embedding <= 512, "model.embedding", "1 to 512", model.embedding),
+        (not symbols or config.task == "classify", "task", "'classify' for symbols", config.task),
+        (
+            not symbols or (model.samples_per_step, model.scaling, model.rate_hz) == (1, "fixed", 0.0),
+            "model",
+            "samples_per_step, scaling and rate_hz left alone for symbols",
+            "others",
+        ),
+        (not symbols or config.conditioning == Conditioning(), "conditioning", "none for symbols", "some"),
+        (
+            not train.stateful or (model.scaling == "fixed" and not train.rare_share),
+            "train.stateful",
+            "fixed model.scaling and no train.rare_share",
+            "others",
+        ),
     ]
     for holds, key, expected, got in problems:
         if not holds:

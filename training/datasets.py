@@ -11,7 +11,7 @@ Invariant: a window, together with what it is asked to forecast, lies within one
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +21,14 @@ from monitor.core.conditioning import Conditioner, fill_gaps
 from monitor.core.errors import ConfigError, RecordingError
 from monitor.core.signals import open_signal
 from monitor.core.windows import Windows
-from monitor.recordings import AAMI, Recording, read_recording
-from training.config import FitConfig, RecordingData, RecordsData, SimulatedData
-
-PARTS = ("train", "validation", "calibration", "test")
+from monitor.recordings import AAMI, read_recording
+from training.config import FitConfig, RecordingData, RecordsData, SimulatedData, SymbolsData
+from training.records import Raw, read_records
+from training.symbols import PARTS, read_symbols
 
 _CHUNK = 4096
 TAIL_SAMPLES = 4
 """What a spike may last after its first sample."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A stretch of one stream before conditioning."""
-
-    name: str
-    rate_hz: float
-    unit: str
-    values: Floats
-    """(time, channel), NaN where missing."""
-    at: Ints
-    """Samples that carry a label, ascending."""
-    symbols: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,6 +56,8 @@ class Data:
     unit: str
     digest: str
     """SHA-256 over names, values and labels of all parts, before conditioning."""
+    classes: tuple[str, ...]
+    """Of the configuration; of symbols the vocabulary."""
     told: dict[str, str] = field(default_factory=dict)
     """Name, licence, and what each part is, for the card."""
 
@@ -80,20 +68,27 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
     raws: dict[str, list[Raw]]
     copies: list[Raw] = []
     noisy: list[Raw] = []
+    classes = config.model.classes
     random = np.random.default_rng(config.seed)
     match source:
         case SimulatedData():
             raws, told = _simulate(source, config.seed), {"name": f"simulated {source.signal}"}
         case RecordsData():
-            raws, copies, noisy = _read_records(source, folder, random)
+            raws, copies, noisy = read_records(source, folder, random)
             told = {"name": source.name, "licence": source.licence}
             told |= {part: "records " + " ".join(getattr(source, part)) for part in PARTS}
         case RecordingData():
             raws = _cut_by_time(source)
             told = {"name": Path(source.path).name}
-    for stretches in raws.values():
-        for raw in stretches:
-            _check(raw)
+        case SymbolsData():
+            read, classes = read_symbols(source, folder, classes)
+            nowhere = np.zeros(0, np.int64)
+            raws = {part: [Raw(name, source.rate_hz, "", values, nowhere, ()) for name, values in sequences]
+                    for part, sequences in read.items()}  # fmt: skip
+            told = {"name": ", ".join(Path(path).name for path in source.train)}
+            told |= {part: f"{sum(len(raw.values) for raw in raws[part])} symbols" for part in PARTS}
+    for raw in (raw for part in raws.values() for raw in part if not isinstance(source, SymbolsData)):
+        _check(raw)
     first = raws["train"][0]
     rate_hz = config.model.rate_hz or first.rate_hz
     parts = {name: [_condition(raw, config, rate_hz) for raw in part] for name, part in raws.items()}
@@ -110,7 +105,9 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
     channels = first.values.shape[1]
     unit = config.unit or first.unit
     told = {part: _minutes(raws[part]) for part in PARTS} | told
-    return Data(parts, rate_hz, channels, unit, _digest(raws), told)
+    _check_classes(parts["train"], config)
+    digest = _digest(raws, classes if isinstance(source, SymbolsData) else ())
+    return Data(parts, rate_hz, channels, unit, digest, classes, told)
 
 
 def cut_windows(series: Series, config: FitConfig, hop: int, future: int = 0) -> tuple[Floats, Ints, Ints]:
@@ -137,11 +134,14 @@ def cut_windows(series: Series, config: FitConfig, hop: int, future: int = 0) ->
 def mark_samples(series: Series, config: FitConfig) -> Ints:
     """What each sample (time,) says to the loss.
 
-    classify: the class that a window ending here should be given, -1 where that is not clear.
+    classify: the class that a window ending here should be given, -1 where that is not clear; of symbols the next.
     beats: 1 + the class of the beat that stands here, or 0.
     """
     marks = np.zeros(len(series.values), np.int64)
-    if config.task == "beats":
+    if isinstance(config.data, SymbolsData):
+        marks[:] = -1
+        marks[:-1] = series.values[1:, 0]
+    elif config.task == "beats":
         marks[series.at] = 1 + series.kinds
     elif config.task == "classify":
         reach = config.model.label_steps * config.model.samples_per_step
@@ -171,30 +171,6 @@ def _simulate(source: SimulatedData, seed: int) -> dict[str, list[Raw]]:
     return raws
 
 
-def _read_records(
-    source: RecordsData, folder: Path | None, random: np.random.Generator
-) -> tuple[dict[str, list[Raw]], list[Raw], list[Raw]]:
-    """The parts, then copies of the training part for more variety, and such with noise."""
-    if folder is None:
-        raise ConfigError(f"data: expected --data DIR, the folder that holds {source.folder}/, got none")
-    # Calibration may share records with validation, neither of which trains; all else is other patients.
-    for one, other in (("train", "validation"), ("train", "calibration"), ("train", "test"),
-                       ("validation", "test"), ("calibration", "test")):  # fmt: skip
-        if both := set(getattr(source, one)) & set(getattr(source, other)):
-            raise ConfigError(f"data: records {sorted(both)} stand in both {one} and {other}; a patient is in one")
-    used = dict.fromkeys(name for part in PARTS for name in getattr(source, part))
-    read = {name: read_recording(folder / source.folder / name) for name in used}
-    raws = {part: [_lead_of(read[name], source.lead) for name in getattr(source, part)] for part in PARTS}
-    if not all(raws.values()):
-        raise ConfigError("data: expected records in each of train, validation, calibration and test")
-    noise = [read_recording(folder / name) for name in source.noise]
-    copies = [
-        _mixed_copy(read[name], source.stretch, random) for name in source.train for _ in range(source.copies)
-    ]
-    noisy = [_noisy_copy(raw, noise, source.noise_db, random) for raw in (*raws["train"], *copies) if noise]
-    return raws, copies, noisy
-
-
 def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
     recording = read_recording(source.path, source.rate_hz)
     if min(source.shares) <= 0 or abs(sum(source.shares) - 1) > 1e-6:
@@ -210,44 +186,6 @@ def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
     return raws
 
 
-def _lead_of(recording: Recording, lead: str) -> Raw:
-    channel = recording.channels.index(lead) if lead in recording.channels else 0
-    return _raw_of(recording, recording.values[:, channel : channel + 1])
-
-
-def _raw_of(recording: Recording, values: Floats) -> Raw:
-    unit = recording.unit.split(", ")[0]
-    at, symbols = recording.label_samples, recording.label_symbols
-    return Raw(recording.name, recording.rate_hz, unit, values, at, symbols)
-
-
-def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generator) -> Raw:
-    """The record seen from another side: two leads mixed at a random angle, and played at another speed."""
-    angle = random.uniform(0, 2 * np.pi)
-    values = (
-        recording.values[:, :2] @ np.array([np.cos(angle), np.sin(angle)], np.float32)[: recording.values.shape[1]]
-    )
-    raw = _raw_of(recording, values[:, None])
-    return replace(raw, name=f"{raw.name} mixed", rate_hz=raw.rate_hz * random.uniform(1 - stretch, 1 + stretch))
-
-
-def _noisy_copy(
-    raw: Raw, noise: list[Recording], decibel: tuple[float, float], random: np.random.Generator
-) -> Raw:
-    """`raw` with noise of a random record, place and strength, anew every half minute."""
-    values = raw.values.copy()
-    piece = round(30 * raw.rate_hz)
-    power = float(np.nanvar(raw.values))
-    for start in range(0, len(values), piece):
-        rows = values[start : start + piece]
-        record = noise[random.integers(len(noise))]
-        begin = int(random.integers(len(record.values) - len(rows) + 1))
-        added = record.values[begin : begin + len(rows), random.integers(record.values.shape[1])]
-        strength = power / max(float(np.var(added)), 1e-12) / 10 ** (random.uniform(*decibel) / 10)
-        rows += (np.sqrt(strength) * (added - added.mean()))[:, None].astype(np.float32)
-    return replace(raw, name=f"{raw.name} with noise", values=values)
-
-
 def _check(raw: Raw) -> None:
     """Refuse what no model can learn from."""
     for channel in range(raw.values.shape[1]):
@@ -260,6 +198,19 @@ def _check(raw: Raw) -> None:
                 f"data: {raw.name}, channel {channel + 1}: expected a signal, got the constant {known[0]:g}; "
                 "is this the right channel?",
             )
+
+
+def _check_classes(part: list[Series], config: FitConfig) -> None:
+    """Refuse to learn classes of which the training part shows but one."""
+    if config.task == "forecast" or isinstance(config.data, SymbolsData):
+        return
+    quiet, *others = config.model.classes
+    there = {int(kind) for series in part for kind in series.kinds}
+    if not there - {0}:
+        raise ConfigError(
+            f"data: the train part holds one class only ({quiet!r}), expected labels of {', '.join(others)}; "
+            "take other data, or name the labels of this data in model.classes",
+        )
 
 
 def _condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = False) -> Series:
@@ -286,8 +237,8 @@ def _class_of(symbol: str, config: FitConfig) -> int:
     return 0 if config.task == "beats" and name == "Q" else -1  # a beat all the same
 
 
-def _digest(raws: dict[str, list[Raw]]) -> str:
-    digest = hashlib.sha256()
+def _digest(raws: dict[str, list[Raw]], vocabulary: tuple[str, ...]) -> str:
+    digest = hashlib.sha256("\n".join(vocabulary).encode())
     for part in PARTS:
         for raw in raws[part]:
             digest.update(f"{part} {raw.name} {raw.rate_hz} {' '.join(raw.symbols)}".encode())

@@ -81,6 +81,9 @@ def example_windows(model: RecurrentModel, batch: int, steps: int, seed: int) ->
     time = np.arange(shape[1])[None, :, None]
     wave = np.sin(time * random.uniform(0.05, 0.5, (batch, 1, 1)) + random.uniform(0, 6, (batch, 1, 1)))
     walk = np.cumsum(0.1 * random.standard_normal(shape), axis=1)
+    if model.embedding is not None:
+        symbols: Floats = random.integers(model.embedding.num_embeddings, size=shape).astype(np.float32)
+        return symbols
     unit = wave + walk + 0.1 * random.standard_normal(shape)
     scaled: Floats = (unit * model.scaling.scale.numpy() + model.scaling.offset.numpy()).astype(np.float32)
     return scaled
@@ -165,7 +168,15 @@ class _Graph:
         self._offset = self._scale = ""
 
     def scaled(self) -> str:
-        """(x - offset) / scale."""
+        """(x - offset) / scale; of symbols the vector of each, (batch, time, feature)."""
+        if self._model.embedding is not None:
+            highest = self._constant("highest", np.float32(self._model.embedding.num_embeddings - 1))
+            known = self._node(
+                "Clip", self._node("Round", "window"), self._constant("zero", np.float32(0)), highest
+            )
+            column = self._constant("column", np.array([2]))
+            numbers = self._node("Cast", self._node("Squeeze", known, column), to=TensorProto.INT64)
+            return self._node("Gather", self._weight("embedding.weight"), numbers)
         samples = self._model.scaling.samples
         if samples:
             early = self._slice("window", 0, samples)
@@ -277,7 +288,7 @@ class _Graph:
     def _weight(self, name: str) -> str:
         return self._constant(name, self._weights[name])
 
-    def _constant(self, name: str, value: np.ndarray) -> str:
+    def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
         return name

@@ -2,88 +2,138 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from monitor import __version__
 from monitor.core.card import Source
 from monitor.core.errors import ConfigError
 from training.calibrate import calibrate
-from training.config import FitConfig
-from training.datasets import Data, Series, cut_windows, load_data
-from training.models import RecurrentModel, build_model
-from training.runs import Outcome, commit_here, new_run_folder, write_json
+from training.checkpoints import NAME as CHECKPOINT
+from training.checkpoints import Progress, check_resumable, read_checkpoint, write_checkpoint
+from training.config import FitConfig, Schedule
+from training.datasets import Data, load_data
+from training.models import RecurrentModel, State, build_model, carried
+from training.pools import Chunks, Windows
+from training.runlog import EpochLine, RunLog, check_board
+from training.runs import Outcome, commit_here, new_run_folder, read_config, write_json
 
 
-def fit(config: FitConfig, data_folder: Path | None, out: Path, device: str = "cpu") -> Path:
-    """Train the model that `config` describes; returns the run folder, below `out`."""
+def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
+    config: FitConfig,
+    data_folder: Path | None,
+    out: Path,
+    device: str = "cpu",
+    *,
+    resume: Path | None = None,
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> Path:
+    """Train the model that `config` describes; returns the run folder, a new one below `out`, or `resume`."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: expected a CUDA device, torch sees none; use --device cpu")
+    if tensorboard:
+        check_board()
     began = time.monotonic()
     torch.set_num_threads(1)  # such small networks only lose by more; and the sum's order stays the same
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
 
     data = load_data(config, data_folder)
-    train = _Pool(data.parts["train"], config)
-    validation = _Pool(data.parts["validation"], config)
+    schedule, first = config.train, config.train.first_step
+    shape = msgspec.structs.replace(config.model, classes=data.classes)  # of symbols only the data know them
+    config = msgspec.structs.replace(config, model=shape)
+    pool = Chunks if schedule.stateful else Windows
+    train = pool(data.parts["train"], config, device)
+    validation = Windows(data.parts["validation"], config, device)
     model = build_model(config, data.channels)
     _fit_scaling(model, data)
     model.to(device)
 
-    schedule = config.train
-    first = schedule.first_step
-    drawn = min(schedule.epoch_windows, len(train))
-    batches = -(-drawn // schedule.batch)
-    rate = schedule.learning_rate
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=schedule.weight_decay)
-    one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=schedule.epochs * batches)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    rates = _learning_rates(optimiser, schedule, schedule.epochs * train.batches)
+    if resume:
+        folder = resume
+        progress = read_checkpoint(folder, data.digest, model, optimiser, rates, random)
+    else:
+        folder = new_run_folder(out, config.name)
+        write_json(folder / "config.json", config)
+        progress = Progress(data.digest)
+    began -= progress.seconds
 
-    folder = new_run_folder(out, config.name)
-    write_json(folder / "config.json", config)
-    best_loss, best_epoch, best_weights = float("inf"), 0, _copy(model)
-    epoch = 0
-    with (folder / "metrics.jsonl").open("wb") as lines, _progress(schedule.epochs, batches) as tell:
-        for epoch in range(1, schedule.epochs + 1):
+    log = RunLog(folder, schedule.epochs, train.batches, progress.epoch, quiet=quiet, tensorboard=tensorboard)
+    with log:
+        for epoch in range(progress.epoch + 1, schedule.epochs + 1):
+            if epoch - 1 - progress.best_epoch >= schedule.patience:
+                break
             model.train()
-            total = 0.0
-            for values, marks in train.draw(drawn, schedule.batch, random, device):
-                loss = model.loss(values, marks, first)
+            losses, norms = [], []
+            state: State = None
+            for values, marks in train.draw(random):
+                before = carried(state, len(values)) if schedule.stateful else None
+                loss, state = model.loss(values, marks, first if before is None else model.earliest, before)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip or float("inf"))
+                rate = float(optimiser.param_groups[0]["lr"])
                 optimiser.step()
-                one_cycle.step()
-                total += float(loss.detach())
-                tell(None)
-            validation_loss = _validate(model, validation, first, device)
-            seconds = round(time.monotonic() - began, 1)
-            line = {"epoch": epoch, "train_loss": total / batches, "validation_loss": validation_loss}
-            lines.write(msgspec.json.encode({**line, "seconds": seconds}) + b"\n")
-            tell(f"epoch {epoch}/{schedule.epochs}  train {total / batches:.5f}  validation {validation_loss:.5f}")
-            if not np.isfinite(validation_loss):
+                rates.step()
+                losses.append(float(loss.detach()))
+                norms.append(float(norm))
+                log.batch()
+            line = EpochLine(
+                epoch=epoch,
+                train_loss=float(np.mean(losses)),
+                validation_loss=_loss_of(model, validation, first),
+                learning_rate=rate,
+                gradient_norm=float(np.mean(norms)),
+                gradient_norm_highest=max(norms),
+                seconds=round(time.monotonic() - began, 1),
+            )
+            log.epoch(line)
+            if not np.isfinite(line.validation_loss):
                 raise ConfigError(
-                    f"{folder}: the loss became {validation_loss} in epoch {epoch}; lower train.learning_rate"
+                    f"{folder}: the loss became {line.validation_loss} in epoch {epoch}; lower train.learning_rate"
                 )
-            if validation_loss < best_loss:
-                best_loss, best_epoch, best_weights = validation_loss, epoch, _copy(model)
-            elif epoch - best_epoch >= schedule.patience:
-                break
+            progress.epoch, progress.seconds = epoch, line.seconds
+            if line.validation_loss < progress.best_loss:
+                progress.best_loss, progress.best_epoch = line.validation_loss, epoch
+                progress.best_weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            write_checkpoint(folder, progress, model, optimiser, rates, random)
 
-    model.load_state_dict(best_weights)
+    model.load_state_dict(progress.best_weights)
     model.to("cpu")
-    _finish(model, config, data, folder, device=device, epochs=(best_epoch, epoch), began=began)
+    _finish(model, config, data, folder, device=device, progress=progress, began=began)
     return folder
+
+
+def resume(
+    folder: Path, data_folder: Path | None, device: str = "cpu", *, quiet: bool = False, tensorboard: bool = False
+) -> Path:
+    """Go on with the interrupted run in `folder` from its newest checkpoint, as if it had never stopped."""
+    check_resumable(folder)
+    config = read_config(folder)
+    return fit(config, data_folder, folder, device, resume=folder, quiet=quiet, tensorboard=tensorboard)
+
+
+def _learning_rates(optimiser: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:
+    """What sets the learning rate of each of `steps` steps."""
+    match schedule.schedule:
+        case "one-cycle":
+            return OneCycleLR(optimiser, schedule.learning_rate, total_steps=steps)
+        case "cosine":
+            return CosineAnnealingLR(optimiser, steps)
+        case "constant":
+            return ConstantLR(optimiser, factor=1.0, total_iters=0)
 
 
 def _finish(
@@ -93,11 +143,13 @@ def _finish(
     folder: Path,
     *,
     device: str,
-    epochs: tuple[int, int],
+    progress: Progress,
     began: float,
 ) -> None:
-    """Calibrate and judge the trained model, and write it down; `epochs` are the best and the last."""
+    """Calibrate and judge the trained model, and write it down."""
     calibrated = calibrate(model, config, data)
+    if config.train.stateful:
+        calibrated.metrics |= _what_memory_is_worth(model, config, data)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     outcome = Outcome(
@@ -109,8 +161,9 @@ def _finish(
         thresholds=calibrated.thresholds,
         beat_level=calibrated.beat_level,
         metrics=calibrated.metrics,
-        best_epoch=epochs[0],
-        epochs=epochs[1],
+        best_epoch=progress.best_epoch,
+        validation_loss=progress.best_loss,
+        epochs=progress.epoch,
         seconds=round(time.monotonic() - began, 1),
         device=device,
         torch=str(torch.__version__),
@@ -118,6 +171,7 @@ def _finish(
         commit=commit_here(),
     )
     write_json(folder / "outcome.json", outcome)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _source(data: Data) -> Source:
@@ -126,97 +180,35 @@ def _source(data: Data) -> Source:
     return Source(told["name"], told.get("licence", ""), data.digest, told["train"], held_out)
 
 
-def _validate(model: RecurrentModel, pool: _Pool, first: int, device: str) -> float:
-    """Mean loss over a part; what a loss draws (the length of a window) is the same in every epoch."""
+def _loss_of(model: RecurrentModel, pool: Windows, first: int) -> float:
+    """Mean loss over a part; what a loss draws is the same in every epoch."""
     model.eval()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        losses = [model.loss(values, marks, first) for values, marks in pool.all(device)]
+        losses = [model.loss(values, marks, first)[0] for values, marks in pool.all()]
     return float(torch.stack(losses).mean())
 
 
-class _Pool:
-    """The windows of one part, ready to be drawn."""
-
-    def __init__(self, part: list[Series], config: FitConfig) -> None:
-        hop = config.train.hop * config.model.samples_per_step
-        cut = [cut_windows(series, config, hop, config.model.horizon) for series in part]
-        self._values = np.concatenate([values for values, _, _ in cut])  # (window, time, channel)
-        self._marks = np.concatenate([marks.astype(np.int8) for _, marks, _ in cut])  # (window, time)
-        self._shares = _shares(part, [len(values) for values, _, _ in cut], self._marks, config)
-        self._batch = config.train.batch
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def draw(
-        self, windows: int, batch: int, random: np.random.Generator, device: str
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of `windows` windows in random order; with wanted shares, drawn with replacement."""
-        if self._shares is None:
-            order = random.permutation(len(self))[:windows]
-        else:
-            order = random.choice(len(self), windows, p=self._shares)
-        for start in range(0, windows, batch):
-            yield self._batch_of(order[start : start + batch], device)
-
-    def all(self, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of all windows in order."""
-        for start in range(0, len(self), 256):
-            yield self._batch_of(np.arange(start, min(start + 256, len(self))), device)
-
-    def _batch_of(self, rows: NDArray[np.int64], device: str) -> tuple[Tensor, Tensor]:
-        values, marks = torch.from_numpy(self._values[rows]), torch.from_numpy(self._marks[rows]).long()
-        return values.to(device), marks.to(device)
-
-
-def _shares(
-    part: list[Series], counts: list[int], marks: NDArray[np.int8], config: FitConfig
-) -> NDArray[np.float64] | None:
-    """How likely each window is drawn, None for all alike: so much for the noisy copies, so much for the rare."""
-    quiet = 1 if config.task == "beats" else 0
-    rare = (marks > quiet).any(axis=1)
-    noisy = np.repeat([series.noisy for series in part], counts)
-    shares = np.ones(len(marks))
-    if noisy.any():
-        wanted = config.data.noise_share  # type: ignore[union-attr]  # only records have noisy copies
-        shares[noisy] *= wanted / noisy.mean()
-        shares[~noisy] *= (1 - wanted) / (1 - noisy.mean())
-    wanted = config.train.rare_share
-    if wanted and rare.any() and not rare.all():
-        mass = shares[rare].sum() / shares.sum()
-        shares[rare] *= wanted / mass
-        shares[~rare] *= (1 - wanted) / (1 - mass)
-    return shares / shares.sum() if shares.min() != shares.max() else None
+def _what_memory_is_worth(model: RecurrentModel, config: FitConfig, data: Data) -> dict[str, float]:
+    """Loss on the test part from windows alone, as the monitor asks, and with the state carried from the start."""
+    alone = _loss_of(model, Windows(data.parts["test"], config, "cpu"), config.model.window)
+    losses, weights = [], []
+    state: State = None
+    with torch.no_grad():
+        for values, marks in Chunks(data.parts["test"], config, "cpu", tracks=1).draw():
+            before = carried(state, len(values))
+            loss, state = model.loss(values, marks, model.earliest, before)
+            if before is not None:
+                losses.append(float(loss))
+                weights.append(len(values))
+    worth = {"loss_of_windows": alone}
+    return worth | ({"loss_carrying_the_state": float(np.average(losses, weights=weights))} if losses else {})
 
 
 def _fit_scaling(model: RecurrentModel, data: Data) -> None:
     """Offset and scale from the training part alone."""
+    if model.embedding is not None:
+        return
     values = np.concatenate([series.values for series in data.parts["train"] if not series.noisy])
     model.scaling.offset.copy_(torch.from_numpy(values.mean(axis=0)))
     model.scaling.scale.copy_(torch.from_numpy(np.maximum(values.std(axis=0), 1e-9)))
-
-
-def _copy(model: RecurrentModel) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-@contextmanager
-def _progress(epochs: int, batches: int) -> Iterator[Callable[[str | None], None]]:
-    """Tell None for a batch done, a text for an epoch done: a bar on a terminal, else plain lines; on stderr."""
-    if not sys.stderr.isatty():
-        yield lambda text: print(text, file=sys.stderr, flush=True) if text else None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=epochs * batches)
-
-        def tell(text: str | None) -> None:
-            if text is None:
-                bar.advance(task)
-            else:
-                bar.console.print(text, highlight=False)
-
-        yield tell

@@ -1,8 +1,11 @@
 """The networks: a recurrence over the steps of a window, and a head for each task.
 
 Every model takes `window` (batch, time, channel) in the stream's unit and starts from a zero state; scaling and
-calibration are buffers of the model, so that they go into the file with the weights. `states` serves training,
-which asks at every step from `first` on; `forward` serves the monitor, which asks at the last.
+calibration are buffers of the model, so that they go into the file with the weights. `loss` serves training, and
+asks at every step from `first` on; `outputs` serves the monitor, and asks at the last.
+
+Symbols come as numbers too: the window then holds which symbol each step is, and in place of scaling an embedding
+(Bengio et al. 2003, A Neural Probabilistic Language Model) gives each symbol a learned vector of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monitor.core.card import Cell
-from training.config import FitConfig
+from training.config import FitConfig, SymbolsData
+
+State = Tensor | tuple[Tensor, Tensor] | None
+"""What a recurrence remembers: h (layer, batch, hidden), an LSTM (h, c); None at the start of everything."""
 
 CELLS: dict[Cell, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -56,32 +62,54 @@ class RecurrentModel(nn.Module):
         self.fold = shape.samples_per_step
         early = config.train.first_step * self.fold if shape.scaling == "window" else 0
         self.scaling = Scaling(channels, early, shape.scale_floor)
-        self.recurrence = CELLS[shape.cell](self.fold * channels, shape.hidden, shape.layers, batch_first=True)
+        symbols = isinstance(config.data, SymbolsData)
+        self.embedding = nn.Embedding(len(shape.classes), shape.embedding) if symbols else None
+        width = shape.embedding if symbols else self.fold * channels
+        self.recurrence = CELLS[shape.cell](width, shape.hidden, shape.layers, batch_first=True)
 
-    def states(self, scaled: Tensor, first: int) -> Tensor:
-        """The recurrence's output at each step from the `first` (counted from 1) to the last."""
+    @property
+    def earliest(self) -> int:
+        """The first step of a window that can be asked when the state before it is known."""
+        return max(1, self.config.model.delay + 1, -(-self.config.model.direct // self.fold))
+
+    def states(self, scaled: Tensor, first: int, before: State = None) -> tuple[Tensor, State]:
+        """What the recurrence gives at each step from the `first` (counted from 1) on, and its last state."""
         batch, time, channel = scaled.shape
-        steps = scaled.reshape(batch, time // self.fold, self.fold * channel)  # (batch, step, feature)
-        outputs: Tensor = self.recurrence(steps)[0]  # (batch, step, hidden)
-        return outputs[:, first - 1 :]  # (batch, asked step, hidden)
+        if self.embedding is not None:
+            numbers = scaled[:, :, 0].round().clamp(0, self.embedding.num_embeddings - 1).long()  # (batch, step)
+            steps = self.embedding(numbers)  # (batch, step, feature)
+        else:
+            steps = scaled.reshape(batch, time // self.fold, self.fold * channel)  # (batch, step, feature)
+        outputs, after = self.recurrence(steps, before)  # (batch, step, hidden)
+        return outputs[:, first - 1 :], after  # (batch, asked step, hidden)
 
     def initialise(self) -> None:
-        """Xavier (Glorot & Bengio 2010) for matrices, zero for biases; an LSTM's forget gate starts open."""
+        """Xavier (Glorot & Bengio 2010) for matrices, zero for biases; an LSTM's forget gate starts open.
+
+        orthogonal (Saxe et al. 2014): recurrent matrices turn the state without stretching it, so that neither
+        it nor its gradient fades or grows from step to step at the start.
+        """
+        shape = self.config.model
+        if shape.initialisation == "torch":
+            return
         for name, weight in self.named_parameters():
             if name.startswith("recurrence.weight"):
-                for gate in torch.split(weight, self.config.model.hidden):  # each gate is a matrix of its own
-                    nn.init.xavier_uniform_(gate)
+                turns = shape.initialisation == "orthogonal" and "_hh_" in name
+                for gate in torch.split(weight, shape.hidden):  # each gate is a matrix of its own
+                    (nn.init.orthogonal_ if turns else nn.init.xavier_uniform_)(gate)
             elif weight.dim() >= 2:
                 nn.init.xavier_uniform_(weight)
             else:
                 nn.init.zeros_(weight)
-                if self.config.model.cell == "lstm" and name.startswith("recurrence.bias_ih"):
-                    hidden = self.config.model.hidden
+                if shape.cell == "lstm" and name.startswith("recurrence.bias_ih"):
                     with torch.no_grad():
-                        weight[hidden : 2 * hidden] = 1.0
+                        weight[shape.hidden : 2 * shape.hidden] = 1.0
 
-    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:
-        """Mean loss over all asked steps; `values` (batch, time, channel) and `marks` (batch, time)."""
+    def loss(self, values: Tensor, marks: Tensor, first: int, before: State = None) -> tuple[Tensor, State]:
+        """Mean loss over all asked steps of `values` (batch, time, channel), and the state after the last.
+
+        `marks` (batch, time) say what is right; the recurrence begins with the state `before`.
+        """
         raise NotImplementedError
 
     def outputs(self, window: Tensor) -> dict[str, Tensor]:
@@ -111,9 +139,8 @@ class RecurrentForecaster(RecurrentModel):
         self.register_buffer("factors", torch.ones(self.horizon, channels))
         self.initialise()
 
-    def heads(self, scaled: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, scaled: Tensor, states: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and uncalibrated half-widths below and above it, (batch, asked step, horizon, channel) each."""
-        states = self.states(scaled, first)  # (batch, asked step, hidden)
         shape = (*states.shape[:-1], self.horizon, self.channels)
         mean = self.mean(self.bottleneck(states))  # (batch, asked step, horizon * channel)
         if self.direct is not None:
@@ -125,8 +152,14 @@ class RecurrentForecaster(RecurrentModel):
         above = functional.softplus(self.above(states)).reshape(shape)
         return mean.reshape(shape), below, above
 
-    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:  # noqa: ARG002
-        """Squared error of the mean, and pinball loss of the two bounds around it (their gradient spares it)."""
+    def loss(
+        self,
+        values: Tensor,
+        marks: Tensor,  # noqa: ARG002 - what comes next is in the values
+        first: int,
+        before: State = None,
+    ) -> tuple[Tensor, State]:
+        """Error of the mean, and pinball loss of the two bounds around it (their gradient spares it)."""
         scaled, offset, scale = self.scaling(values[:, : -self.horizon])
         # Targets of step s are the `horizon` samples after it.
         targets = (values[:, self.fold :] - offset) / scale
@@ -134,20 +167,28 @@ class RecurrentForecaster(RecurrentModel):
             :, first - 1 :
         ]  # (batch, asked step, channel, horizon)
         targets = targets.transpose(2, 3)  # (batch, asked step, horizon, channel)
-        mean, below, above = self.heads(scaled, first)
+        states, after = self.states(scaled, first, before)  # (batch, asked step, hidden)
+        mean, below, above = self.heads(scaled, states, first)
         error = targets - mean.detach()
         miss = (1 - self.config.model.coverage) / 2
         # Pinball loss of the quantiles `miss` and 1 - `miss`: the further outside, the dearer.
         low = torch.maximum((error + below) * miss, (error + below) * (miss - 1))
         high = torch.maximum((error - above) * (1 - miss), (error - above) * -miss)
-        total: Tensor = (targets - mean).square().mean() + (low + high).mean()
-        return total
+        match self.config.train.loss:
+            case "huber":  # like mse up to an error of one spread of the signal, then only linear
+                off = 2 * functional.huber_loss(mean, targets)
+            case "pinball":  # least at the median
+                off = (targets - mean).abs().mean()
+            case _:
+                off = (targets - mean).square().mean()
+        return off + (low + high).mean(), after
 
     def outputs(self, window: Tensor) -> dict[str, Tensor]:
         """`forecast`, `lower` and `upper`, each (batch, horizon, channel), in the stream's unit."""
         scaled, offset, scale = self.scaling(window)
         last = window.shape[1] // self.fold
-        mean, below, above = (head[:, 0] for head in self.heads(scaled, last))  # (batch, horizon, channel)
+        states, _ = self.states(scaled, last)  # (batch, 1, hidden)
+        mean, below, above = (head[:, 0] for head in self.heads(scaled, states, last))  # (batch, horizon, channel)
         return {
             "forecast": mean * scale + offset,
             "lower": (mean - below * self.factors) * scale + offset,
@@ -156,7 +197,7 @@ class RecurrentForecaster(RecurrentModel):
 
 
 class WindowClassifier(RecurrentModel):
-    """Which of the classes the last `label_steps` steps of the window are."""
+    """Which of the classes the last `label_steps` steps of the window are; of symbols, which one comes next."""
 
     class_weights: Tensor
 
@@ -168,19 +209,21 @@ class WindowClassifier(RecurrentModel):
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
         self.initialise()
 
-    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:
+    def loss(self, values: Tensor, marks: Tensor, first: int, before: State = None) -> tuple[Tensor, State]:
         """Cross-entropy at every asked step; a mark below 0 says that the step has no clear answer."""
         scaled, _, _ = self.scaling(values)
-        logits = self.kind(self.states(scaled, first))  # (batch, asked step, class)
+        states, after = self.states(scaled, first, before)
+        logits = self.kind(states)  # (batch, asked step, class)
         asked = marks[:, self.fold - 1 :: self.fold][:, first - 1 :]  # (batch, asked step)
-        return functional.cross_entropy(
+        loss = functional.cross_entropy(
             logits.flatten(0, 1), asked.flatten(), weight=self.class_weights, ignore_index=-1
         )
+        return loss, after
 
     def outputs(self, window: Tensor) -> dict[str, Tensor]:
         """`probabilities` (batch, class)."""
         scaled, _, _ = self.scaling(window)
-        state = self.states(scaled, window.shape[1] // self.fold)[:, 0]  # (batch, hidden)
+        state = self.states(scaled, window.shape[1] // self.fold)[0][:, 0]  # (batch, hidden)
         return {"probabilities": torch.softmax(self.kind(state), dim=-1)}
 
 
@@ -192,7 +235,7 @@ class BeatFinder(WindowClassifier):
         self.beat = nn.Linear(config.model.hidden, 1)
         self.initialise()
 
-    def loss(self, values: Tensor, marks: Tensor, first: int) -> Tensor:
+    def loss(self, values: Tensor, marks: Tensor, first: int, before: State = None) -> tuple[Tensor, State]:
         """Twice the cross-entropy of a heat map around the beats, and that of the classes where there is heat.
 
         `marks` holds at each sample 0, or 1 + the class of the beat that stands there.
@@ -208,7 +251,7 @@ class BeatFinder(WindowClassifier):
         asked = slice(first - 1 - delay, time // self.fold - delay)
         spread, heat = spread[:, asked], heat[:, asked]  # (batch, asked step)
         scaled, _, _ = self.scaling(values)
-        states = self.states(scaled, first)  # (batch, asked step, hidden)
+        states, after = self.states(scaled, first, before)  # (batch, asked step, hidden)
         found = functional.binary_cross_entropy_with_logits(self.beat(states)[..., 0], heat)
         kinds = functional.cross_entropy(
             self.kind(states).flatten(0, 1),
@@ -218,16 +261,23 @@ class BeatFinder(WindowClassifier):
             reduction="none",
         )
         kinds = (kinds * heat.flatten()).sum() / heat.sum().clamp(min=1.0)
-        return 2 * found + kinds
+        return 2 * found + kinds, after
 
     def outputs(self, window: Tensor) -> dict[str, Tensor]:
         """`beat` (batch, 1) and `probabilities` (batch, class)."""
         scaled, _, _ = self.scaling(window)
-        state = self.states(scaled, window.shape[1] // self.fold)[:, 0]  # (batch, hidden)
+        state = self.states(scaled, window.shape[1] // self.fold)[0][:, 0]  # (batch, hidden)
         return {
             "beat": torch.sigmoid(self.beat(state)),
             "probabilities": torch.softmax(self.kind(state), dim=-1),
         }
+
+
+def carried(state: State, rows: int) -> State:
+    """The state of the first `rows` rows as plain numbers: carried on, but no gradient flows back through it."""
+    if isinstance(state, tuple):
+        return state[0][:, :rows].detach().contiguous(), state[1][:, :rows].detach().contiguous()
+    return None if state is None else state[:, :rows].detach().contiguous()
 
 
 def build_model(config: FitConfig, channels: int) -> RecurrentModel:

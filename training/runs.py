@@ -3,6 +3,7 @@
 config.json          the configuration, with every default
 metrics.jsonl        one line an epoch
 weights.safetensors  weights, scaling and calibration
+checkpoint.safetensors  where an unfinished run stands; it is gone when the run is done
 outcome.json         seed, data with its digest, versions, thresholds, figures on the test part
 """
 
@@ -35,6 +36,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     beat_level: float
     metrics: dict[str, float]
     best_epoch: int
+    validation_loss: float | None = None
+    """Of the best epoch."""
     epochs: int
     seconds: float
     device: str
@@ -63,6 +66,18 @@ def write_json(path: Path, value: object) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
+def read_config(folder: Path) -> FitConfig:
+    """The configuration of a run; raises ConfigError where there is none that this version knows."""
+    try:
+        return msgspec.json.decode((folder / "config.json").read_bytes(), type=FitConfig)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: expected a finished run, got no config.json; is this what `fit` made?"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{folder}: expected a run of this version: {error}") from error
+
+
 def read_run(folder: Path) -> tuple[FitConfig, Outcome, RecurrentModel]:
     """A finished run; raises ConfigError that says what is missing."""
     import torch
@@ -71,8 +86,8 @@ def read_run(folder: Path) -> tuple[FitConfig, Outcome, RecurrentModel]:
 
     from training.models import build_model
 
+    config = read_config(folder)
     try:
-        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=FitConfig)
         outcome = msgspec.json.decode((folder / "outcome.json").read_bytes(), type=Outcome)
         weights = load_file(folder / "weights.safetensors")
     except OSError as error:

@@ -1,0 +1,94 @@
+"""WFDB records as training data: split by patient, and copies of the training part that differ a little.
+
+A copy is the same heart seen from another side, beating at another speed, or through noise: what the network sees
+in its place should not depend on either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from monitor.core.blocks import Floats, Ints
+from monitor.core.errors import ConfigError
+from monitor.recordings import Recording, read_recording
+from training.sources import RecordsData
+from training.symbols import PARTS
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A stretch of one stream before conditioning."""
+
+    name: str
+    rate_hz: float
+    unit: str
+    values: Floats
+    """(time, channel), NaN where missing."""
+    at: Ints
+    """Samples that carry a label, ascending."""
+    symbols: tuple[str, ...]
+
+
+def read_records(
+    source: RecordsData, folder: Path | None, random: np.random.Generator
+) -> tuple[dict[str, list[Raw]], list[Raw], list[Raw]]:
+    """The parts, then copies of the training part for more variety, and such with noise."""
+    if folder is None:
+        raise ConfigError(f"data: expected --data DIR, the folder that holds {source.folder}/, got none")
+    # Calibration may share records with validation, neither of which trains; all else is other patients.
+    for one, other in (("train", "validation"), ("train", "calibration"), ("train", "test"),
+                       ("validation", "test"), ("calibration", "test")):  # fmt: skip
+        if both := set(getattr(source, one)) & set(getattr(source, other)):
+            raise ConfigError(f"data: records {sorted(both)} stand in both {one} and {other}; a patient is in one")
+    used = dict.fromkeys(name for part in PARTS for name in getattr(source, part))
+    read = {name: read_recording(folder / source.folder / name) for name in used}
+    raws = {part: [_lead_of(read[name], source.lead) for name in getattr(source, part)] for part in PARTS}
+    if not all(raws.values()):
+        raise ConfigError("data: expected records in each of train, validation, calibration and test")
+    noise = [read_recording(folder / name) for name in source.noise]
+    copies = [
+        _mixed_copy(read[name], source.stretch, random) for name in source.train for _ in range(source.copies)
+    ]
+    noisy = [_noisy_copy(raw, noise, source.noise_db, random) for raw in (*raws["train"], *copies) if noise]
+    return raws, copies, noisy
+
+
+def _lead_of(recording: Recording, lead: str) -> Raw:
+    channel = recording.channels.index(lead) if lead in recording.channels else 0
+    return _raw_of(recording, recording.values[:, channel : channel + 1])
+
+
+def _raw_of(recording: Recording, values: Floats) -> Raw:
+    unit = recording.unit.split(", ")[0]
+    at, symbols = recording.label_samples, recording.label_symbols
+    return Raw(recording.name, recording.rate_hz, unit, values, at, symbols)
+
+
+def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generator) -> Raw:
+    """The record seen from another side: two leads mixed at a random angle, and played at another speed."""
+    angle = random.uniform(0, 2 * np.pi)
+    values = (
+        recording.values[:, :2] @ np.array([np.cos(angle), np.sin(angle)], np.float32)[: recording.values.shape[1]]
+    )
+    raw = _raw_of(recording, values[:, None])
+    return replace(raw, name=f"{raw.name} mixed", rate_hz=raw.rate_hz * random.uniform(1 - stretch, 1 + stretch))
+
+
+def _noisy_copy(
+    raw: Raw, noise: list[Recording], decibel: tuple[float, float], random: np.random.Generator
+) -> Raw:
+    """`raw` with noise of a random record, place and strength, anew every half minute."""
+    values = raw.values.copy()
+    piece = round(30 * raw.rate_hz)
+    power = float(np.nanvar(raw.values))
+    for start in range(0, len(values), piece):
+        rows = values[start : start + piece]
+        record = noise[random.integers(len(noise))]
+        begin = int(random.integers(len(record.values) - len(rows) + 1))
+        added = record.values[begin : begin + len(rows), random.integers(record.values.shape[1])]
+        strength = power / max(float(np.var(added)), 1e-12) / 10 ** (random.uniform(*decibel) / 10)
+        rows += (np.sqrt(strength) * (added - added.mean()))[:, None].astype(np.float32)
+    return replace(raw, name=f"{raw.name} with noise", values=values)
