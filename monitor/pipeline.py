@@ -17,10 +17,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from monitor.config import Inference, Limits
-from monitor.core.blocks import Alarm, Beat, Event
+from monitor.core.blocks import Alarm, Beat, Event, Kind, State
 from monitor.core.engine import Engine
-from monitor.core.errors import SchemaError
+from monitor.core.errors import SchemaError, StorageLost
 from monitor.core.judging import Notice
 from monitor.core.lanes import Batch
 from monitor.core.wire import decode_block
@@ -33,7 +35,8 @@ from monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-_REMEMBERED_COMPLAINTS = 10_000
+_REMEMBERED = 10_000
+"""Complaints, and notices that could not be logged, that are kept at most."""
 
 
 class Pipeline:
@@ -57,6 +60,9 @@ class Pipeline:
         self._work = asyncio.Event()
         self._notices: list[Notice] = []
         self._complaints: set[tuple[str, str]] = set()
+        self._unlogged: deque[Alarm | Event] = deque(maxlen=_REMEMBERED)
+        self.storage_alarm: Alarm | None = None
+        """Ours, while the alarm log cannot be written."""
         self._unacknowledged: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._infer = ThreadPoolExecutor(1, "inference")
@@ -94,7 +100,7 @@ class Pipeline:
 
     def _complain(self, error: SchemaError) -> None:
         self._telemetry.refused += 1
-        if len(self._complaints) < _REMEMBERED_COMPLAINTS and (error.stream, error.kind) not in self._complaints:
+        if len(self._complaints) < _REMEMBERED and (error.stream, error.kind) not in self._complaints:
             self._complaints.add((error.stream, error.kind))
             log.warning("refused a block: %s (further ones of this kind are counted, not logged)", error)
 
@@ -141,15 +147,35 @@ class Pipeline:
         """Log, then publish: these notices, after those that blocks themselves have brought."""
         pending, self._notices = self._notices, []
         notices = pending + notices
-        durable = [notice for notice in notices if not isinstance(notice, Beat)]
-        if durable:
-            await asyncio.get_running_loop().run_in_executor(self._write, self._alarm_log.write, durable)
+        self._unlogged.extend(notice for notice in notices if not isinstance(notice, Beat))
+        if self._unlogged:
+            notices += await self._log()
         for notice in notices:
             self._telemetry.events += isinstance(notice, Event)
             if not isinstance(notice, Alarm):
                 self._history.notice(notice)
             for sink in self._sinks:
                 sink.notice(notice)
+
+    async def _log(self) -> list[Notice]:
+        """Write what is not yet in the log. When that fails, or works again, an alarm of ours says so."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._write, self._alarm_log.write, list(self._unlogged))
+        except StorageLost as error:
+            if self.storage_alarm is not None:
+                return []
+            log.error("%s; monitoring goes on, and what happens is kept in memory until it can be", error)  # noqa: TRY400
+            self.storage_alarm = _storage_alarm(self._now_ns(), str(error))
+            return [self.storage_alarm]
+        self._unlogged.clear()
+        if self.storage_alarm is None:
+            return []
+        log.info("the alarm log can be written again")
+        over = msgspec.structs.replace(self.storage_alarm, state=State.CLEARED, changed_ns=self._now_ns())
+        self.storage_alarm = None
+        self._unlogged.append(over)  # with the next write
+        return [over]
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
         """Acknowledge an alarm, or all with an empty id; those that changed, as soon as they are logged."""
@@ -167,3 +193,20 @@ class Pipeline:
         """Give the threads back."""
         self._infer.shutdown(wait=True)
         self._write.shutdown(wait=True)
+
+
+def _storage_alarm(now_ns: int, detail: str) -> Alarm:
+    return Alarm(
+        id=f"alarm-log-{now_ns}",
+        stream="monitor",
+        kind=Kind.SIGNAL,
+        label="alarm-log",
+        priority="high",
+        state=State.ACTIVE,
+        raised_ns=now_ns,
+        changed_ns=now_ns,
+        score=1.0,
+        threshold=1.0,
+        times=1,
+        detail=detail,
+    )

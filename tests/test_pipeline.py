@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
+import pytest
 
 from monitor.config import Config
+from monitor.core.blocks import Alarm, Event, Kind
 from monitor.core.engine import Engine
+from monitor.core.errors import StorageLost
 from monitor.core.signals import NoisySine
 from monitor.core.wire import encode_block
 from monitor.daemon import load_models
@@ -17,6 +21,7 @@ from monitor.senders import blocks_of, signal_values
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sources import Delivery, Message
 from monitor.telemetry import Telemetry
+from tests.conftest import eventually
 
 
 class Deliveries:
@@ -77,3 +82,57 @@ async def test_nothing_is_acknowledged_while_its_windows_wait(tmp_path):
         await inferring
         pipeline.close()
         assert len(source.acknowledged) == 10
+
+
+class Heard:
+    """A sink that keeps the alarms it is told of."""
+
+    def __init__(self):
+        self.alarms = []
+
+    def notice(self, notice):
+        if isinstance(notice, Alarm):
+            self.alarms.append(notice)
+
+    def block(self, block):
+        pass
+
+    def conclusion(self, engine, conclusion):
+        pass
+
+
+async def test_a_full_disk_is_an_alarm_and_monitoring_goes_on(tmp_path):
+    """SQLite's own "disk is full", by a limit on its pages; then there is room again."""
+    with AlarmLog(tmp_path / "log.db") as log:
+        heard = Heard()
+        pipeline, source = make(log), Deliveries(log, per_delivery=5)
+        pipeline._sinks = [heard]
+        pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+        log._db.execute(f"PRAGMA max_page_count={pages}")
+        filler = Event("filler", Kind.SIGNAL, "x" * 200, 0, 0, 0, 1.0, 1.0)
+        with contextlib.suppress(StorageLost):
+            for _ in range(1000):
+                log.write([filler])
+        with pytest.raises(StorageLost, match="full"):
+            log.write([filler])
+        inferring = asyncio.create_task(pipeline.infer())
+        halves = source.parts[:20], source.parts[20:]
+        source.parts = halves[0]
+        await pipeline.read(source)
+        await eventually(lambda: pipeline.storage_alarm, "the full disk to be noticed")
+        (ours,) = [a for a in heard.alarms if a.label == "alarm-log"]
+        assert (ours.priority, ours.state) == ("high", "active")
+        assert "full" in ours.detail
+        assert any(a.label == "spike" for a in heard.alarms)
+        log._db.execute("PRAGMA max_page_count=100000")
+        source.parts = halves[1]
+        await pipeline.read(source)
+        pipeline.stop()
+        await inferring
+        await pipeline._publish([])
+        pipeline.close()
+        assert pipeline.storage_alarm is None
+        told = {a.id for a in heard.alarms if a.label == "spike"}
+        assert told == {a.id for a in log.alarms(limit=-1) if a.label == "spike"}  # nothing was lost meanwhile
+        assert heard.alarms[-1].label in ("alarm-log", "spike")
+        assert log._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

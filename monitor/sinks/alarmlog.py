@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from monitor.core.blocks import Alarm, Event, State
-from monitor.core.errors import ConfigError
+from monitor.core.errors import ConfigError, StorageLost
 
 T = TypeVar("T")
 
@@ -62,20 +62,27 @@ class AlarmLog:
         self.close()
 
     def write(self, notices: Iterable[Alarm | Event]) -> None:
-        """Store events and the newest state of alarms, all or none, durably."""
+        """Store events and the newest state of alarms, all or none, durably; raises StorageLost."""
         alarms: list[tuple[object, ...]] = []
         events: list[tuple[object, ...]] = []
         for notice in notices:
             row = msgspec.structs.astuple(notice)
             (alarms if isinstance(notice, Alarm) else events).append(row)
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_upsert("alarm", _ALARM_FIELDS), alarms)
             self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
             self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # full, read-only, gone: not a mistake of ours
+            self._roll_back()
+            raise StorageLost(f"the alarm log cannot be written: {error}") from error
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self._roll_back()
             raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
+            self._db.execute("ROLLBACK")
 
     def alarms(self, *, active: bool = False, stream: str = "", limit: int = 100) -> list[Alarm]:
         """Alarms, newest first."""

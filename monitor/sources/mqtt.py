@@ -70,6 +70,6 @@ class MqttSource:
 
 
 def _acknowledge(client: aiomqtt.Client, batch: list[aiomqtt.Message]) -> None:
-    """Tell the broker; where the connection has gone in the meantime, it sends them again, and the ledger knows."""
+    """Tell the broker; where the connection has gone meanwhile, it sends them again, and the ledger knows."""
     for message in batch:
         client._client.ack(message.mid, message.qos)  # noqa: SLF001
