@@ -177,3 +177,65 @@ def exercise(
             click.echo("\n\n".join([*map(text_of, result.tables), *result.notes]) + f"\n\n{folder}\n")
     if json_:
         click.echo(json.dumps(told if name == "all" else told[0], indent=2))
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--json", "json_", is_flag=True, help="Print JSON; shares are in percent.")
+@click.option("--block", type=click.IntRange(1), help="Samples a block; a second's by default.")
+@click.option("--records", help="Of a folder only these: a,b,...")
+@click.option("--limit-seconds", type=click.FloatRange(0, min_open=True), help="Only the beginning of each.")
+@click.option("--lead", default="", help="Channel to show the model; by default the one it was trained on.")
+@click.option("--rate-hz", type=click.FloatRange(0, min_open=True), help="Of CSV files without a time column.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), default=3600.0, help="Length of a simulated signal."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a simulated signal.")
+@click.option("--spikes", type=click.FloatRange(0), help="A minute, in a simulated signal.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
+@_speaks_plainly
+def evaluate(
+    model: str,
+    data: str,
+    json_: bool,
+    block: int | None,
+    records: str | None,
+    limit_seconds: float | None,
+    lead: str,
+    rate_hz: float | None,
+    seconds: float,
+    seed: int,
+    spikes: float | None,
+    jobs: int | None,
+) -> None:
+    """Judge MODEL (an .onnx file, or a shipped model's name) on DATA, through the monitor's own engine.
+
+    DATA is a recording, a folder of WFDB records with .atr or of CSV files with a column 'label', or
+    'simulated' for the signal that the model was trained on. Events are counted one by one, beside what needs
+    no model.
+    """
+    import msgspec
+
+    from training.evaluate import Settings
+    from training.evaluate import evaluate as judge
+
+    names = tuple(name.strip() for name in records.split(",") if name.strip()) if records else ()
+    settings = Settings(
+        block_samples=block or 0,
+        records=names,
+        limit_s=limit_seconds or 0.0,
+        lead=lead,
+        rate_hz=rate_hz,
+        seconds=seconds,
+        seed=seed,
+        spikes_per_minute=spikes,
+        jobs=jobs or 0,
+    )
+    told = judge(model, data, settings, lambda text: click.echo(text, err=True))
+    if json_:
+        click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+        return
+    from training.judged_tables import tables_of
+
+    click.echo(tables_of(told))
