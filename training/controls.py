@@ -46,7 +46,8 @@ def qrs_by_slope(values: Doubles, rate_hz: float) -> Doubles:
     from scipy.signal import find_peaks
 
     slope = np.gradient(band(values, rate_hz, *_QRS_HZ))
-    energy = np.sqrt(uniform_filter1d(slope**2, max(round(0.12 * rate_hz), 1)))
+    power = uniform_filter1d(slope**2, max(round(0.12 * rate_hz), 1))
+    energy = np.sqrt(np.maximum(power, 0.0))  # a running sum may end a hair below nothing
     piece = max(round(2 * rate_hz), 1)
     count = -(-len(energy) // piece)
     largest = np.array([energy[i * piece : (i + 1) * piece].max() for i in range(count)])
@@ -91,7 +92,8 @@ def jumps(values: Doubles) -> Doubles:
 def bends(values: Doubles) -> Doubles:
     """|x[t+1] - 2 x[t] + x[t-1]| (time,), a sample late."""
     padded = np.concatenate([values[:1], values, values[-1:]])
-    return np.abs(padded[2:] - 2 * padded[1:-1] + padded[:-2])
+    bend: Doubles = np.abs(padded[2:] - 2 * padded[1:-1] + padded[:-2])
+    return bend
 
 
 def matched_boxes(values: Doubles, longest: int = 5, beside: int = 3) -> Doubles:
