@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from monitor import __version__
 from monitor.core.errors import MonitorError
+
+if TYPE_CHECKING:
+    from training.config import FitConfig
 
 CELLS = ("rnn", "lstm", "gru")
 
@@ -239,3 +242,56 @@ def evaluate(
     from training.judged_tables import tables_of
 
     click.echo(tables_of(told))
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--over", multiple=True, metavar="KEY=V,V,...", help="A key and the values to try; more than once.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other key of the configuration.")
+@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
+@click.option("--sampler", type=click.Choice(["grid", "tpe"]), default="grid", show_default=True)
+@click.option("--trials", type=click.IntRange(min=1), help="At most so many; by default the grid, or 20 with tpe.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Fits at the same time.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--storage", type=click.Path(path_type=Path), help="SQLite file; OUT/sweeps.db by default.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@_speaks_plainly
+def sweep(
+    config: Path,
+    over: tuple[str, ...],
+    sets: tuple[str, ...],
+    folder: Path | None,
+    sampler: str,
+    trials: int | None,
+    jobs: int,
+    out: Path,
+    storage: Path | None,
+    json_: bool,
+) -> None:
+    """Fit CONFIG once for each way to set the keys of --over, and rank them by validation loss.
+
+    Stopped, the same command goes on where it was.
+    """
+    import json
+
+    from training.config import load_config
+    from training.exercises.result import text_of
+    from training.ranking import rank, ranking_json, ranking_table
+    from training.sweep import Plan, Value, read_over
+    from training.sweep import sweep as run_sweep
+
+    def configure(values: dict[str, Value]) -> FitConfig:
+        return load_config(config, [*sets, *(f"{key}={json.dumps(value)}" for key, value in values.items())])
+
+    plan = Plan(load_config(config, sets), read_over(over), configure, sampler, trials or 0)  # type: ignore[arg-type]
+    where = storage or out / "sweeps.db"
+    ended = run_sweep(plan, folder, out, where, jobs=jobs, say=lambda text: click.echo(text, err=True))
+    settings = rank(ended)
+    if json_:
+        click.echo(
+            json.dumps({"study": plan.study, "storage": str(where), "settings": ranking_json(settings)}, indent=2)
+        )
+    else:
+        click.echo(text_of(ranking_table(settings, f"sweep {plan.study} in {where}")))
+    if not any(trial.run for trial in ended):
+        raise click.exceptions.Exit(1)

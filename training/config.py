@@ -30,6 +30,7 @@ __all__ = [
     "base_of",
     "flat",
     "load_config",
+    "value_of",
 ]
 
 
@@ -183,15 +184,19 @@ def _set(tree: dict[str, Any], entry: str) -> None:
     key, equals, text = entry.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set: expected key=value, got {entry!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
     *path, last = key.split(".")
     for name in path:
         tree[name] = dict(tree.get(name) or {})
         tree = tree[name]
-    tree[last] = value
+    tree[last] = value_of(text)
+
+
+def value_of(text: str) -> Any:
+    """A value on the command line: TOML, or else plain text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _check(config: FitConfig, where: str) -> None:

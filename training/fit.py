@@ -164,6 +164,7 @@ def _finish(
         best_epoch=progress.best_epoch,
         validation_loss=progress.best_loss,
         epochs=progress.epoch,
+        parameters=sum(weight.numel() for weight in model.parameters()),
         seconds=round(time.monotonic() - began, 1),
         device=device,
         torch=str(torch.__version__),

@@ -62,6 +62,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+        if kind is KeyboardInterrupt and not self._quiet:
+            print(f"interrupted; to go on: training fit --resume {self._path.parent}", file=sys.stderr)
 
     def batch(self) -> None:
         """A batch is done."""

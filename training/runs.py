@@ -39,6 +39,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     validation_loss: float | None = None
     """Of the best epoch."""
     epochs: int
+    parameters: int = 0
     seconds: float
     device: str
     torch: str

@@ -25,6 +25,12 @@ def tiny(task: str = "forecast", *, seed: int = 0, **model: Any) -> FitConfig:
     return msgspec.convert(tree, FitConfig)
 
 
+def changed(config: FitConfig, *, train: dict[str, Any] | None = None, **keys: Any) -> FitConfig:
+    """`config` with other keys, some of them of `train`."""
+    tree = msgspec.to_builtins(config)
+    return msgspec.convert({**tree, **keys, "train": {**tree["train"], **(train or {})}}, FitConfig)
+
+
 @pytest.fixture(autouse=True)
 def _quiet(capsys: pytest.CaptureFixture[str]) -> None:
     """Progress lines stay out of the test report."""
