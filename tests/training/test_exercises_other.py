@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from training.cli import cli
-from training.exercises import char_rnn, rhythms
+from training.exercises import biomed_pipeline, char_rnn, imdb, rhythms
+from training.exercises.next_value import split_at_random, split_by_time
 from training.exercises.result import Options, Result, keep
+from training.exercises.reviews import Reviews, invent_reviews, read_reviews
+from training.preparation import cut
 
 
 def run_quickly(name: str, out: Path, **given: object) -> Result:
@@ -98,3 +102,142 @@ def test_episodes_are_found_in_simulated_beats() -> None:
     assert set(beats) <= set("NVSF")
     assert not rhythms.inside_episodes("NNNNVNNNN").any()
     assert rhythms.inside_episodes("NN" + "NV" * 4 + "NN").sum() >= 8
+
+
+# biomed-pipeline
+
+
+@pytest.mark.slow
+def test_biomed_pipeline_on_the_real_ecg(tmp_path: Path) -> None:
+    result = run_quickly("biomed_pipeline", tmp_path, data=None)
+    check("biomed-pipeline", result, tmp_path)
+    assert set(result.figures) >= {"signal", "learning-curves", "true-against-predicted", "gradient-norms"}
+    titles = " ".join(table.title for table in result.tables)
+    for part in ("Preparation", "Key frequencies", "Computation time", "embedding", "Xavier", "clipping", "leak"):
+        assert part in titles
+    main = result.tables[2]
+    assert {row[0] for row in main.rows} >= {"RNN", "LSTM", "GRU", "last value", "AR(20)"}
+    assert result.run is not None
+    told = CliRunner().invoke(cli, ["export", str(result.run), "--out", str(tmp_path / "best.onnx")])
+    assert told.exit_code == 0, told.output
+    assert (tmp_path / "best.onnx").is_file()
+
+
+def write_series(folder: Path, name: str, values: list[str]) -> str:
+    path = folder / f"{name}.csv"
+    path.write_text("time,x\n" + "".join(f"{i / 50:.2f},{value}\n" for i, value in enumerate(values)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("short", [str(i % 9) for i in range(40)], "expected 51 samples or more"),
+        ("scant", [str(i % 9) for i in range(120)], "none for validation and test"),
+        ("constant", ["3"] * 800, "got the constant 3"),
+        ("nothing", [""] * 800, "no finite value"),
+    ],
+)
+def test_biomed_pipeline_refuses_what_no_network_can_learn(
+    name: str, values: list[str], words: str, tmp_path: Path
+) -> None:
+    path = write_series(tmp_path, name, values)
+    assert words in refusal("biomed-pipeline", "--quick", "--data", path, "--out", str(tmp_path))
+
+
+def test_biomed_pipeline_refuses_a_missing_file(tmp_path: Path) -> None:
+    assert "no such file" in refusal("biomed-pipeline", "--data", str(tmp_path / "none"), "--out", str(tmp_path))
+
+
+def test_cleaning_replaces_outliers_and_missing_values(tmp_path: Path) -> None:
+    values = [f"{math.sin(i / 5):.4f}" for i in range(800)]
+    values[100], values[200] = "", "500"
+    path = write_series(tmp_path, "dirty", values)
+    prepared = biomed_pipeline.prepare(Options(quick=True, data=Path(path)))
+    steps = {row[0]: row[1] for row in prepared.steps.rows}
+    assert (steps["outliers"], steps["interpolate"]) == (1, 2)
+    assert float(np.abs(prepared.clean).max()) < 1.1
+
+
+def test_a_split_by_time_shares_no_sample_between_its_parts() -> None:
+    windows, targets = cut(np.arange(1000, dtype=np.float32), 50, 3)
+    parts = split_by_time(windows, targets, 3)
+    for one, other in (("train", "validation"), ("validation", "test")):
+        assert float(parts[one][1].max()) < float(parts[other][0].min())
+    assert {len(part[0]) for part in parts.values()} != {0}
+    lots = split_at_random(windows, targets, 0)
+    assert sum(len(part[0]) for part in lots.values()) == len(windows)
+    assert float(lots["train"][1].max()) > float(lots["test"][0].min())
+
+
+# imdb
+
+
+def write_reviews(path: Path, count: int = 60, *, kinds: int = 2) -> str:
+    reviews = invent_reviews(count, 20, seed=1)
+    np.savez(
+        path,
+        x=np.concatenate(reviews.words).astype(np.uint32),
+        offsets=np.cumsum([0, *map(len, reviews.words)]),
+        y=(reviews.likes if kinds == 2 else np.ones(count)).astype(np.int8),
+    )
+    return str(path)
+
+
+@pytest.mark.slow
+def test_imdb_on_invented_reviews(tmp_path: Path) -> None:
+    result = run_quickly("imdb", tmp_path)
+    check("imdb", result, tmp_path)
+    (table,) = result.tables
+    published = {row[0].partition(",")[0]: row[1] for row in table.rows if row[1]}
+    assert published == {"RNN": 0.6815, "LSTM": 0.8348}
+    assert "INVENTED" in table.note
+
+
+@pytest.mark.slow
+def test_imdb_reads_both_layouts(tmp_path: Path) -> None:
+    data = Path(write_reviews(tmp_path / "train.npz"))
+    learn, judge, _ = read_reviews(data, None, 0)
+    assert (len(learn.words), len(judge.words)) == (48, 12)
+    _, judge, _ = read_reviews(data, Path(write_reviews(tmp_path / "test.npz", 30)), 0)
+    assert len(judge.words) == 30
+    for part in ("train", "test"):
+        for kind, word in (("pos", "fine"), ("neg", "dull")):
+            folder = tmp_path / "texts" / part / kind
+            folder.mkdir(parents=True)
+            for i in range(12):
+                (folder / f"{i}.txt").write_text(f"A {word} film.<br />Unheard{part}{i}")
+    learn, judge, _ = read_reviews(tmp_path / "texts", None, 0)
+    assert len(learn.words) == len(judge.words) == 24
+    assert all(words[0] == 1 for words in learn.words)
+    assert all(words[-1] == 2 for words in judge.words)  # a word of the test part alone is unknown
+    result = run_quickly("imdb", tmp_path, data=data)
+    assert "last fifth" in result.tables[0].note
+
+
+def test_reviews_are_cut_at_their_beginning_and_padded_on_either_side() -> None:
+    reviews = Reviews([np.array([1, 5, 99]), np.array([1, 6, 7, 8, 9])], np.array([0, 1], np.float32))
+    assert reviews.padded(4, 50, before=True).tolist() == [[0, 1, 5, 2], [6, 7, 8, 9]]
+    assert reviews.padded(4, 50, before=False).tolist() == [[1, 5, 2, 0], [6, 7, 8, 9]]
+
+
+def test_the_pooled_answer_does_not_depend_on_padding() -> None:
+    torch.manual_seed(0)
+    model = imdb.Sentiment("lstm", imdb.Size(20, 4, 4), pooled=True).eval()
+    words = torch.tensor([[1, 7, 9]])
+    assert torch.allclose(model(words), model(torch.tensor([[1, 7, 9, 0, 0, 0]])), atol=1e-6)
+
+
+def test_imdb_refuses_what_it_cannot_learn(tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path))
+    assert "expected --data" in refusal("imdb", *out)
+    assert "check the path" in refusal("imdb", "--data", str(tmp_path / "none.npz"), *out)
+    (tmp_path / "text.npz").write_text("no archive")
+    assert "expected a .npz file" in refusal("imdb", "--data", str(tmp_path / "text.npz"), *out)
+    one = write_reviews(tmp_path / "one.npz", kinds=1)
+    assert "both classes" in refusal("imdb", "--data", one, *out)
+    np.savez(tmp_path / "torn.npz", x=np.arange(5), offsets=np.array([0, 9]), y=np.array([1]))
+    assert "offsets from 0" in refusal("imdb", "--data", str(tmp_path / "torn.npz"), *out)
+    (tmp_path / "empty").mkdir()
+    assert "official folder" in refusal("imdb", "--data", str(tmp_path / "empty"), *out)
+    assert "needs --data" in refusal("imdb", "--quick", "--test", one, *out)
