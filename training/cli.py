@@ -295,3 +295,27 @@ def sweep(
         click.echo(text_of(ranking_table(settings, f"sweep {plan.study} in {where}")))
     if not any(trial.run for trial in ended):
         raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this PNG.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@_speaks_plainly
+def compare(runs: tuple[Path, ...], folder: Path | None, out: Path | None, json_: bool) -> None:
+    """Set finished RUNs side by side: accuracy, size, training and inference time, forms of forecasting."""
+    import json
+
+    from training.compare import compare as measure
+    from training.compare import comparison_json, comparison_table, draw_comparison
+    from training.exercises.result import text_of
+
+    compared = measure(list(runs), folder, lambda text: click.echo(text, err=True))
+    if out:
+        draw_comparison(compared, out)
+        click.echo(f"wrote {out}", err=True)
+    if json_:
+        click.echo(json.dumps(comparison_json(compared), indent=2))
+    else:
+        click.echo(text_of(comparison_table(compared)))
