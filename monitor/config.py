@@ -25,10 +25,14 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class ZeroMQ(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples in over ZeroMQ; senders connect a PUB socket."""
+    """Samples in over ZeroMQ."""
 
     listen: str = "tcp://127.0.0.1:5555"
-    """Address to bind; empty turns it off."""
+    """Address to bind for PUB sockets of senders: fast, and what is lost is counted; empty turns it off."""
+    listen_reliable: str = ""
+    """Address to bind for DEALER sockets of senders that keep what is not acknowledged; empty turns it off."""
+    credit: Count = 256
+    """Messages that such a sender may have under way."""
     queue: Count = 100_000
     """Messages that may wait in the socket."""
 

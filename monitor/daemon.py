@@ -45,6 +45,7 @@ from monitor.sinks.mqtt import MqttFeed
 from monitor.sockets import Socket
 from monitor.sources import Source
 from monitor.sources.mqtt import MqttSource
+from monitor.sources.reliable import ReliableSource
 from monitor.sources.zeromq import ZeroMQSource
 from monitor.telemetry import Telemetry
 
@@ -90,6 +91,9 @@ class Daemon:
             if config.zeromq.listen:
                 self._sources.append(ZeroMQSource(config.zeromq, config.prefix))
                 opened.callback(self._sources[-1].close)
+            if config.zeromq.listen_reliable:
+                self._sources.append(ReliableSource(config.zeromq, config.prefix))
+                opened.callback(self._sources[-1].close)
             if config.mqtt.host:
                 self._sources.append(MqttSource(config.mqtt, config.prefix, config.name))
             self._opened = opened.pop_all()
@@ -126,11 +130,13 @@ class Daemon:
             ]
             if self._mqtt:
                 background.append(group.create_task(self._mqtt.run(), name="mqtt feed"))
+            zeromq = self._config.zeromq
             log.info(
                 "monitor %s %s: listening on %s, publishing on %s",
                 __version__,
                 self._config.name,
-                ", ".join(filter(None, (self._config.zeromq.listen, self._config.mqtt.host))) or "nothing",
+                ", ".join(filter(None, (zeromq.listen, zeromq.listen_reliable, self._config.mqtt.host)))
+                or "nothing",
                 self._config.feed.publish,
             )
             await self._stop.wait()

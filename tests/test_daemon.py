@@ -28,7 +28,8 @@ from monitor.core.wire import (
     encode_block,
 )
 from monitor.daemon import Daemon, identity, load_models
-from monitor.senders import blocks_of, open_outlet, send, signal_values
+from monitor.outlets import open_outlet
+from monitor.senders import blocks_of, send, signal_values
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sockets import Socket
 from tests.conftest import eventually

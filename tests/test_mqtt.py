@@ -10,7 +10,8 @@ import pytest
 
 from monitor.config import Mqtt
 from monitor.core.errors import ConfigError, Unreachable
-from monitor.senders import open_outlet, send
+from monitor.outlets import open_outlet
+from monitor.senders import send
 from monitor.sources.mqtt import MqttSource
 from tests.conftest import eventually, start_broker
 from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401

@@ -46,7 +46,7 @@ class AlarmLog:
                 raise ConfigError(f"alarm log {path}: schema {version}, this monitor writes {SCHEMA_VERSION}")
             self._db.execute(f"CREATE TABLE IF NOT EXISTS alarm ({_columns(_ALARM_FIELDS)}, PRIMARY KEY (id))")
             self._db.execute(f"CREATE TABLE IF NOT EXISTS event ({_columns(_EVENT_FIELDS)})")
-            self._db.execute("CREATE INDEX IF NOT EXISTS event_by_time ON event (stream, t_ns)")
+            self._db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_event ON event (stream, t_ns, kind, label)")
             self._db.execute("CREATE INDEX IF NOT EXISTS alarm_by_time ON alarm (raised_ns)")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.Error as error:

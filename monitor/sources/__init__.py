@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol
 
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
 
 class Message(NamedTuple):
     """One received message."""

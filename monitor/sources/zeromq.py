@@ -8,9 +8,7 @@ import zmq
 
 from monitor.config import ZeroMQ
 from monitor.sockets import Socket
-from monitor.sources import Delivery, Message, stream_of
-
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+from monitor.sources import MAX_MESSAGE_BYTES, Delivery, Message, stream_of
 
 
 class ZeroMQSource:

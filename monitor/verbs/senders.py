@@ -24,7 +24,7 @@ def _sender_options(command: F) -> F:
             default="tcp://127.0.0.1:5555",
             show_default=True,
             envvar="MONITOR_ZEROMQ__LISTEN",
-            help="Or mqtt://HOST[:PORT].",
+            help="Or reliable+tcp://..., or mqtt://HOST[:PORT].",
         ),
         click.option("--prefix", default="signals", show_default=True, help="First level of the topics."),
         click.option("--stream", default="", help="Name of the stream.", callback=_stream_name),
@@ -120,7 +120,8 @@ def simulate(
 
 
 def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, parent: int | None) -> None:
-    from monitor.senders import open_outlet, send
+    from monitor.outlets import open_outlet
+    from monitor.senders import send
 
     async def work() -> None:
         loop = asyncio.get_running_loop()

@@ -45,6 +45,13 @@ def test_a_write_is_all_or_nothing(tmp_path):
         assert len(log.alarms()) == 1
 
 
+def test_an_event_that_is_told_again_is_the_same_event(tmp_path):
+    with AlarmLog(tmp_path / "log.db") as log:
+        log.write([EVENT])
+        log.write([EVENT, msgspec.structs.replace(EVENT, label="S")])
+        assert [event.label for event in log.events()] == ["V", "S"]
+
+
 def test_alarms_left_open_by_a_daemon_that_is_gone_are_ended(tmp_path):
     with AlarmLog(tmp_path / "log.db") as log:
         log.write([alarm(), alarm("b", State.CLEARED)])

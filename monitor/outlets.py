@@ -1,0 +1,169 @@
+"""Where senders send: ZeroMQ that is fast, ZeroMQ that does not lose, MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import aiomqtt
+import zmq
+
+from monitor.core.errors import ConfigError, Unreachable
+from monitor.sockets import Socket
+
+CONNECT_S = 10.0
+RESEND_S = 1.0
+FLUSH_S = 30.0
+
+
+class Outlet(Protocol):
+    """Where a sender sends."""
+
+    async def send(self, stream: str, payload: bytes) -> None:
+        """Send one encoded block."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def open_outlet(to: str, prefix: str) -> AsyncIterator[Outlet]:
+    """`to` is tcp:// or ipc://, the same after reliable+, or mqtt://HOST[:PORT].
+
+    Raises ConfigError for anything else, Unreachable when nobody is there.
+    """
+    if to.startswith("mqtt://"):
+        async with _MqttOutlet.open(to, prefix) as outlet:
+            yield outlet
+    elif to.startswith(("reliable+tcp://", "reliable+ipc://")):
+        reliable = _ReliableOutlet(to.removeprefix("reliable+"), prefix)
+        try:
+            yield reliable
+            await reliable.flush()
+        finally:
+            reliable.close()
+    elif to.startswith(("tcp://", "ipc://")):
+        zeromq = _ZeroMQOutlet(to, prefix)
+        try:
+            await zeromq.wait_for_receiver()
+            yield zeromq
+        finally:
+            zeromq.close()
+    else:
+        raise ConfigError(
+            f"--to: expected tcp://HOST:PORT or ipc://PATH (reliable+ before it for the way that does not lose), "
+            f"or mqtt://HOST[:PORT], got {to!r}",
+        )
+
+
+class _ZeroMQOutlet:
+    """An XPUB socket: it sees the receiver subscribe, so no first block is lost, and waits when it is full."""
+
+    def __init__(self, address: str, prefix: str) -> None:
+        self._address, self._prefix = address, prefix
+        self._socket = Socket(zmq.XPUB, connect=address, options={zmq.XPUB_NODROP: 1})
+
+    async def wait_for_receiver(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._socket.receive()
+        except TimeoutError as error:
+            self._socket.close()
+            raise Unreachable(
+                f"no monitor listens at {self._address} (waited {CONNECT_S:g} s); start one with `monitor run`",
+            ) from error
+
+    async def send(self, stream: str, payload: bytes) -> None:
+        await self._socket.send_waiting(f"{self._prefix}/{stream}/samples".encode(), payload)
+
+    def close(self) -> None:
+        self._socket.close_after_sending(2.0)
+
+
+class _ReliableOutlet:
+    """A DEALER socket that keeps what is not acknowledged and sends it again; see monitor.sources.reliable."""
+
+    def __init__(self, address: str, prefix: str) -> None:
+        self._address, self._prefix = address, prefix
+        self._socket = Socket(zmq.DEALER, connect=address, options={zmq.ROUTING_ID: uuid.uuid4().hex.encode()})
+        self._kept: deque[tuple[int, bytes, bytes]] = deque()
+        self._next = 0
+        self._credit = 1  # the first answer says how many
+        self._began = time.monotonic()
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages whose consequences are durable at the receiver."""
+        return self._next - len(self._kept)
+
+    async def send(self, stream: str, payload: bytes) -> None:
+        while len(self._kept) >= self._credit:
+            await self._listen()
+        message = (self._next, f"{self._prefix}/{stream}/samples".encode(), payload)
+        self._next += 1
+        self._kept.append(message)
+        self._post(message)
+        self._hear(self._socket.drain())
+
+    async def flush(self) -> None:
+        """Wait until everything is acknowledged; raises Unreachable when that takes longer than FLUSH_S."""
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                while self._kept:
+                    await self._listen()
+        except TimeoutError as error:
+            raise Unreachable(f"{self._address}: {len(self._kept)} blocks were never acknowledged") from error
+
+    def _post(self, message: tuple[int, bytes, bytes]) -> None:
+        number, topic, payload = message
+        self._socket.send(self.acknowledged.to_bytes(8), number.to_bytes(8), topic, payload)
+
+    async def _listen(self) -> None:
+        """Hear acknowledgements; when none comes for a while, send everything that is kept again."""
+        try:
+            async with asyncio.timeout(RESEND_S):
+                self._hear(await self._socket.receive())
+        except TimeoutError:
+            if not self.acknowledged and time.monotonic() - self._began > CONNECT_S:
+                raise Unreachable(
+                    f"no monitor listens at {self._address} (waited {CONNECT_S:g} s); "
+                    "start one with zeromq.listen_reliable set to this address",
+                ) from None
+            for message in self._kept:
+                self._post(message)
+
+    def _hear(self, answers: list[list[bytes]]) -> None:
+        for frames in answers:
+            if len(frames) != 2:
+                continue
+            done, self._credit = int.from_bytes(frames[0]), max(int.from_bytes(frames[1]), 1)
+            while self._kept and self._kept[0][0] < done:
+                self._kept.popleft()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _MqttOutlet:
+    """Publishes at QoS 1, one acknowledged block after the other."""
+
+    def __init__(self, client: aiomqtt.Client, prefix: str) -> None:
+        self._client, self._prefix = client, prefix
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, to: str, prefix: str) -> AsyncIterator[_MqttOutlet]:
+        host, _, port = to.removeprefix("mqtt://").rstrip("/").partition(":")
+        if not host or not (port.isdecimal() or not port):
+            raise ConfigError(f"--to: expected mqtt://HOST[:PORT], got {to!r}")
+        try:
+            async with aiomqtt.Client(host, int(port or 1883), timeout=CONNECT_S) as client:
+                yield cls(client, prefix)
+        except aiomqtt.MqttError as error:
+            raise Unreachable(f"the broker at {to} does not answer: {error}") from error
+
+    async def send(self, stream: str, payload: bytes) -> None:
+        await self._client.publish(f"{self._prefix}/{stream}/samples", payload, qos=1)
