@@ -200,7 +200,7 @@ def _draw_bars(ax: Axes, title: str, bars: dict[str, list[float | None]], labels
         drawn = ax.barh(at, [value or 0.0 for value in values], height, label=name)
         ax.bar_label(drawn, [_short(v) for v in values], padding=2, fontsize="small")
     if len(bars) > 1:
-        ax.legend(fontsize="small", loc="lower right")
+        ax.legend(fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
     ax.set_yticks(np.arange(len(labels)), labels)
     ax.invert_yaxis()  # the first run on top
     ax.margins(x=0.25)

@@ -12,7 +12,8 @@ from onnx import numpy_helper
 from monitor.core.card import CARD_KEY, OUTPUTS, read_card
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import load_model, open_session
-from tests.training.conftest import tiny
+from tests.training.conftest import changed, tiny
+from tests.training.test_models import stirred, symbols
 from training.export import build_graph, export, prove
 from training.fit import fit
 from training.models import build_model
@@ -60,6 +61,30 @@ def test_every_shape_of_network_is_served_alike(cell: str, task: str, model: dic
     proto = build_graph(network)
     onnx.checker.check_model(proto, full_check=True)
     assert prove(proto.SerializeToString(), network, lambda _: None) < 1e-5
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("task", ["forecast", "classify", "beats", "symbols"])
+def test_torch_and_onnxruntime_agree(cell: str, layers: int, channels: int, task: str) -> None:
+    """At batch 1, 3 and 64, at the whole window and at the shortest one that was trained."""
+    match task:
+        case "beats":
+            config = tiny("classify", cell=cell, layers=layers, delay=2, classes=["N", "V"], samples_per_step=3)
+            config = changed(config, task="beats")
+        case "symbols":
+            config, channels = symbols(cell, layers=layers), 1
+        case _:
+            config = tiny(task, cell=cell, layers=layers)
+    network = stirred(config, channels)
+    if task != "symbols":
+        network.scaling.offset.uniform_(-2, 2)
+        network.scaling.scale.uniform_(0.5, 3)
+    content = build_graph(network).SerializeToString()
+    assert prove(content, network, lambda _: None) < 2e-5
+    weights = sum(value.nbytes for value in network.state_dict().values() if not value.is_meta)
+    assert len(content) < weights + 6000  # nothing is stored twice, nothing unrolled
 
 
 def test_two_networks_are_told_apart() -> None:
