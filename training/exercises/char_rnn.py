@@ -151,8 +151,8 @@ def learn_beats(train: str, test: str, source: str, options: Options) -> tuple[T
     rows: list[tuple[Cell, ...]] = [
         (
             name,
-            float(found[real].mean()),
-            float(found[real & ~inside].mean()),
+            _mean(found[real]),
+            _mean(found[real & ~inside]),
             _mean(found[rare & inside]),
             _mean(found[rare & ~inside]),
         )
