@@ -21,6 +21,8 @@ from monitor.sockets import Socket
 
 T = TypeVar("T")
 
+RETRY_S = 1.0
+
 
 class GetStatus(msgspec.Struct, frozen=True, tag_field="command", tag="status"):
     """How the daemon and its streams are doing -> Overview."""
@@ -117,19 +119,28 @@ class Client:
 
     async def ask(self, request: Request, kind: type[T]) -> T:
         """The daemon's answer as `kind`; raises Unreachable when none comes, MonitorError for a refusal."""
-        number = str(next(self._numbers)).encode()
-        self._socket.send(number, msgspec.msgpack.encode(request))
+        number, payload = str(next(self._numbers)).encode(), msgspec.msgpack.encode(request)
         try:
             async with asyncio.timeout(self._timeout_s):
                 while True:
-                    for frames in await self._socket.receive():
-                        if len(frames) == 2 and frames[0] == number:
-                            return self._read(frames[1], kind)
+                    # A request may vanish with a connection that is just being lost: ask again.
+                    self._socket.send(number, payload)
+                    try:
+                        async with asyncio.timeout(RETRY_S):
+                            return self._read(await self._answer(number), kind)
+                    except TimeoutError:
+                        continue
         except TimeoutError as error:
             raise Unreachable(
                 f"no daemon answered at {self._address} within {self._timeout_s:g} s; "
                 "is one running, and is this its control address?",
             ) from error
+
+    async def _answer(self, number: bytes) -> bytes:
+        while True:
+            for frames in await self._socket.receive():
+                if len(frames) == 2 and frames[0] == number:
+                    return frames[1]
 
     def _read(self, payload: bytes, kind: type[T]) -> T:
         try:
