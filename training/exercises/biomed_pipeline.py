@@ -83,10 +83,11 @@ def run(options: Options) -> Result:
     assignments = biomed_assignments.run(scaled, HOP, options)
     cell, model, history = best
     folder, why = keep_run(model, cell, signal.scale, signal.clean, history, options, signal.rate_hz)
+    stretch = (len(by_time["test"][0]) - 1) * HOP + WINDOW + 1  # samples of the test part
     figures = {
         "signal": _plot_signal(signal),
         "learning-curves": _plot_learning(histories),
-        "true-against-predicted": _plot_predictions(model, by_time["test"], signal, cell),
+        "true-against-predicted": _plot_predictions(model, scaled[-stretch:], signal, cell),
         **assignments.figures,
     }
     tables = [signal.steps, _frequencies(signal), main, *assignments.tables]
@@ -223,14 +224,15 @@ def _plot_learning(histories: dict[tuple[Cell, int], History]) -> Figure:
     return figure
 
 
-def _plot_predictions(model: NextValue, part: Part, signal: Prepared, cell: Cell) -> Figure:
+def _plot_predictions(model: NextValue, stretch: Floats, signal: Prepared, cell: Cell) -> Figure:
     figure, (line, dots) = new_figure(1, 2, width=12, height=4)
-    truth = signal.scale.undo(part[1].numpy())[:, 0]
-    told = signal.scale.undo(predict(model, part[0]).numpy())[:, 0]
-    seconds = np.arange(len(truth)) * HOP / signal.rate_hz
+    windows, targets = cut(stretch, WINDOW, 1)  # every sample this time
+    truth = signal.scale.undo(targets[:, 0, 0])
+    told = signal.scale.undo(predict(model, torch.tensor(windows)).numpy())[:, 0]
+    seconds = np.arange(len(truth)) / signal.rate_hz
     line.plot(seconds, truth, color="black", lw=1, label="true")
     line.plot(seconds, told, color="tab:orange", lw=1, ls="--", label="predicted")
-    curves(line, f"Test part by time, {cell.upper()}, one value in {HOP}", "s", signal.unit)
+    curves(line, f"Test part by time: each value by {cell.upper()} from the {WINDOW} before it", "s", signal.unit)
     dots.plot(truth, told, ".", ms=3)
     ends = [float(truth.min()), float(truth.max())]
     dots.plot(ends, ends, color="0.5", lw=1)
