@@ -65,6 +65,7 @@ def _speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
     "--resume", "interrupted", type=click.Path(path_type=Path), help="Go on with this interrupted run instead."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's event files into the run folder.")
+@click.option("--report/--no-report", "report_", default=True, help="Write RUN/report.html.  [default: report]")
 @_speaks_plainly
 def fit(
     config: Path | None,
@@ -81,6 +82,7 @@ def fit(
     sets: tuple[str, ...],
     interrupted: Path | None,
     tensorboard: bool,
+    report_: bool,
 ) -> None:
     """Train the model that CONFIG (TOML) describes, or one of --signal, --recording or --symbols.
 
@@ -115,6 +117,10 @@ def fit(
     for key, value in (outcome.thresholds | outcome.metrics).items():
         click.echo(f"{key:32} {value:.5g}", err=True)
     click.echo(f"best epoch {outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s", err=True)
+    if report_:
+        from training.report import report as write_report
+
+        click.echo(f"report {write_report(run, folder)}", err=True)
     click.echo(str(run))
 
 
@@ -319,3 +325,15 @@ def compare(runs: tuple[Path, ...], folder: Path | None, out: Path | None, json_
         click.echo(json.dumps(comparison_json(compared), indent=2))
     else:
         click.echo(text_of(comparison_table(compared)))
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write; RUN/report.html by default.")
+@_speaks_plainly
+def report(run: Path, folder: Path | None, out: Path | None) -> None:
+    """Show a finished RUN as one HTML file that opens anywhere, without a network."""
+    from training.report import report as write
+
+    click.echo(str(write(run, folder, out)))
