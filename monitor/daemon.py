@@ -82,6 +82,7 @@ class Daemon:
             max_streams=config.limits.streams,
             max_waiting=config.inference.max_waiting,
         )
+        self.engine.restore(alarm_log.alarms(active=True, limit=-1))
         self._sources: list[Source] = []
         with contextlib.ExitStack() as opened:  # whatever is open when something else cannot be is closed
             self._control = Socket(zmq.ROUTER, bind=config.feed.control)
@@ -247,8 +248,6 @@ def identity(config: Config) -> Iterator[None]:
 async def run_daemon(config: Config, models: dict[str, Model]) -> None:
     """Run a daemon until SIGINT or SIGTERM."""
     with identity(config), AlarmLog(Path(config.alarm_log.path)) as alarm_log:
-        for alarm in alarm_log.end_orphans():
-            log.info("alarm %s of %s was open when the last monitor ended", alarm.id, alarm.stream)
         daemon = Daemon(config, models, alarm_log)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

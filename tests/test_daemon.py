@@ -260,3 +260,20 @@ def test_a_model_that_is_not_there_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(ConfigError, match=r"expected some of .*sine-spikes.*got no-such"):
         load_models(config)
     assert logging.getLogger("monitor").handlers == []
+
+
+async def test_an_open_alarm_survives_the_daemon(tmp_path, models):
+    forever = {"kind": "class", "label": "spike", "clear_s": 1.0, "latch": True}
+    config = settings(tmp_path, alarms=[forever])
+    async with running(config, models) as daemon:
+        async with open_outlet(config.zeromq.listen, "signals") as outlet:
+            await send(sine(), outlet, speed=0)
+        await eventually(received(daemon, 1000), "all samples")
+        await eventually(lambda: daemon.status().windows == 382, "all windows")
+        before = [alarm for alarm in daemon.engine.open_alarms() if alarm.label == "spike"]
+    async with running(config, models), Client(config.feed.control) as client:
+        after = [a for a in await client.ask(GetAlarms(active=True), list[Alarm]) if a.label == "spike"]
+        assert [(a.id, a.state) for a in after] == [(a.id, a.state) for a in before]
+        await client.ask(Acknowledge(before[0].id), list[Alarm])
+    async with running(config, models) as third:
+        assert [a for a in third.engine.open_alarms() if a.label == "spike"] == []

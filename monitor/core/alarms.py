@@ -193,6 +193,17 @@ class Alarms:
             self._end_if_over(slot, index, life)
         return changed
 
+    def restore(self, slot: int, alarm: Alarm) -> bool:
+        """Go on with an alarm that an earlier run of the monitor left open; False when no track speaks of it."""
+        for index, track in enumerate(self.tracks):
+            same_model = track.model.partition("@")[0] == alarm.model.partition("@")[0]
+            if same_model and (track.kind, track.label) == (alarm.kind, alarm.label):
+                self._lives[slot, index] = life = _Life(alarm, alarm.changed_ns)
+                life.state = alarm.state
+                self._busy[slot, index] = True
+                return True
+        return False
+
     def open(self) -> list[Alarm]:
         """The alarms that are active or latched, by the time they were raised."""
         alive = [life.alarm for life in self._lives.values() if life.alarm.state is not State.OK]

@@ -11,13 +11,14 @@ came, or on how windows were put into batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from monitor.core.alarms import Rule
-from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score
+from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.intake import Intake, Plan, Stream
 from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for, rounds
@@ -55,6 +56,7 @@ class Engine:
         """`cards` by model name; `plan_of` says what to do with a stream, None to refuse it."""
         self.lanes = {name: Lane(name, card, max_streams, max_waiting) for name, card in cards.items()}
         self._intake = Intake(self.lanes, plan_of, max_streams)
+        self._left_open: dict[str, Alarm] = {}
         self._judges = {name: judge_for(card, rules, max_streams, self.name_of) for name, card in cards.items()}
 
     def push(self, block: Block, now_ns: int, mark: int) -> tuple[Block | None, list[Event]]:
@@ -67,14 +69,22 @@ class Engine:
         known = len(self._intake.streams)
         result = self._intake.push(block, now_ns, mark)
         for stream in self._intake.streams[known:]:
-            self._set_limits(stream)
+            self._welcome(stream)
         return result
 
-    def _set_limits(self, stream: Stream) -> None:
-        for lane in stream.lanes:
-            judge = self._judges[lane.name]
+    def _welcome(self, stream: Stream) -> None:
+        """A stream is new: its limits, and the alarms it had when the monitor ended."""
+        judges = [self._judges[lane.name] for lane in stream.lanes]
+        for judge in judges:
             if isinstance(judge, BeatJudge) and stream.plan.heart_rate_bpm:
                 judge.limit(stream.slot, *stream.plan.heart_rate_bpm)
+        for alarm in [alarm for alarm in self._left_open.values() if alarm.stream == stream.name]:
+            if any(judge.restore(stream.slot, alarm) for judge in judges):
+                del self._left_open[alarm.id]
+
+    def restore(self, alarms: Iterable[Alarm]) -> None:
+        """Alarms that an earlier run left open: each goes on when its stream comes back."""
+        self._left_open = {alarm.id: alarm for alarm in alarms}
 
     def refuse(self, stream: str) -> None:
         """A message for this stream could not even be read."""
@@ -127,12 +137,21 @@ class Engine:
         return self._intake.streams[slot].name
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
-        """Somebody has seen this alarm, or all with an empty id; those that changed."""
-        return [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
+        """Somebody has seen this alarm, or all with an empty id; those that changed.
+
+        One left open by an earlier run, whose stream has not come back, is over with that.
+        """
+        over = [
+            msgspec.structs.replace(self._left_open.pop(key), acknowledged=True, state=State.CLEARED)
+            for key in list(self._left_open)
+            if alarm_id in ("", key)
+        ]
+        return over + [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
 
     def open_alarms(self) -> list[Alarm]:
         """Alarms that are active or latched, by the time they were raised."""
         alarms = [alarm for judge in self._judges.values() for alarm in judge.open()]
+        alarms += self._left_open.values()
         return sorted(alarms, key=lambda alarm: (alarm.raised_ns, alarm.id))
 
     def states(self) -> list[StreamState]:

@@ -37,6 +37,10 @@ class Judge:
         """See Alarms.acknowledge."""
         return self._alarms.acknowledge(alarm_id)
 
+    def restore(self, slot: int, alarm: Alarm) -> bool:
+        """See Alarms.restore."""
+        return self._alarms.restore(slot, alarm)
+
     def open(self) -> list[Alarm]:
         """See Alarms.open."""
         return self._alarms.open()

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from monitor.core.blocks import Alarm, Event, State
+from monitor.core.blocks import Alarm, Event
 from monitor.core.errors import ConfigError, StorageLost
 
 T = TypeVar("T")
@@ -102,15 +102,6 @@ class AlarmLog:
             (stream, stream, limit),
         )
         return [_read(row, _EVENT_FIELDS, Event) for row in rows]
-
-    def end_orphans(self) -> list[Alarm]:
-        """Alarms left open by a daemon that is gone are cleared, and say so."""
-        orphans = [
-            msgspec.structs.replace(alarm, state=State.CLEARED, detail="the monitor was restarted")
-            for alarm in self.alarms(active=True, limit=-1)
-        ]
-        self.write(orphans)
-        return orphans
 
     def close(self) -> None:
         """Close the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -249,3 +250,41 @@ def test_many_streams_at_once_are_as_each_alone(make_card):
         assert [n for n in mine if n.model.startswith("tiny") and n.kind == "class"] == [
             n for n in alone if n.kind == "class"
         ]
+
+
+def test_an_alarm_left_open_goes_on_when_its_stream_comes_back(make_card):
+    """The engine ends in the middle of an alarm; another takes it over under the same id."""
+    spike = signal(120, (112,))
+    first = make_engine(make_card)
+    run_through(first, cut(spike, []))
+    left = [alarm for alarm in first.open_alarms() if alarm.kind == "class"]
+    assert [alarm.state.value for alarm in left] == ["active"]
+    second = make_engine(make_card)
+    second.restore(left)
+    assert second.open_alarms() == left  # known before its stream is
+    flagged, _ = run_through(second, cut(signal(200, ()), [], run="next", t0_ns=3 * NS))
+    (over,) = [n for n in flagged if isinstance(n, Alarm) and n.kind == "class"]
+    assert (over.id, over.state.value) == (left[0].id, "cleared")
+    assert over.changed_ns > left[0].changed_ns
+    assert second.open_alarms() == []
+
+
+def test_an_alarm_whose_stream_stays_away_is_over_when_somebody_has_seen_it(make_card):
+    first = make_engine(make_card)
+    run_through(first, cut(signal(120, (112,)), []))
+    left = [alarm for alarm in first.open_alarms() if alarm.kind == "class"]
+    second = make_engine(make_card)
+    second.restore(left)
+    (over,) = second.acknowledge(left[0].id)
+    assert (over.state.value, over.acknowledged) == ("cleared", True)
+    assert second.open_alarms() == []
+
+
+def test_an_alarm_of_a_model_that_is_gone_waits_to_be_seen(make_card):
+    first = make_engine(make_card)
+    run_through(first, cut(signal(120, (112,)), []))
+    (left,) = [alarm for alarm in first.open_alarms() if alarm.kind == "class"]
+    second = make_engine(make_card)
+    second.restore([msgspec.structs.replace(left, model="gone@1")])
+    run_through(second, cut(signal(200, ()), [], t0_ns=3 * NS))
+    assert [alarm.id for alarm in second.open_alarms()] == [left.id]

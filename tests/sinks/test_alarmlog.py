@@ -52,14 +52,6 @@ def test_an_event_that_is_told_again_is_the_same_event(tmp_path):
         assert [event.label for event in log.events()] == ["V", "S"]
 
 
-def test_alarms_left_open_by_a_daemon_that_is_gone_are_ended(tmp_path):
-    with AlarmLog(tmp_path / "log.db") as log:
-        log.write([alarm(), alarm("b", State.CLEARED)])
-        (ended,) = log.end_orphans()
-        assert (ended.id, ended.state, ended.detail) == ("a", State.CLEARED, "the monitor was restarted")
-        assert log.alarms(active=True) == []
-
-
 def test_what_was_written_survives_kill_9(tmp_path):
     path = tmp_path / "log.db"
     script = f"""
