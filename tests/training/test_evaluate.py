@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from monitor.core.blocks import Event
 from monitor.inference import find_models, load_model
 from monitor.recordings import Recording, read_recording
-from monitor.senders import blocks_of, open_outlet, recording_values, send
+from monitor.senders import blocks_of, recording_values, send
 from monitor.sinks.alarmlog import AlarmLog
 from tests.conftest import eventually
-from tests.test_daemon import received, running, settings
+from tests.test_daemon import open_outlet, received, running, settings
 from training.cli import cli
 from training.controls import beat_energy, matched_boxes, periods, prematurity, qrs_by_slope
 from training.evaluate import Settings, evaluate
