@@ -99,6 +99,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stateful: bool = False
     """Read each series from its start to its end in chunks of one window, and carry the state from chunk to chunk:
     the network may use what is older than its window. See training/pools.py."""
+    forget: float = 0.1
+    """stateful: how often, from never (0) to always (1), a row begins a chunk without a memory."""
 
 
 class FitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,6 +152,7 @@ def base_of(signal: str | None, recording: str | None, symbols: str | None) -> d
 LATER = (
     "model.embedding",
     "model.initialisation",
+    "train.forget",
     "train.loss",
     "train.schedule",
     "train.stateful",
@@ -205,6 +208,8 @@ def _check(config: FitConfig, where: str) -> None:
     symbols = isinstance(config.data, SymbolsData)
     losses = ("usual", "mse", "huber", "pinball") if quiet else ("usual", "cross-entropy")
     problems = [
+        (config.seed >= 0, "seed", "0 or more", config.seed),
+        (model.rate_hz >= 0, "model.rate_hz", "0 or more", model.rate_hz),
         (1 <= model.layers <= 4, "model.layers", "1 to 4", model.layers),
         (1 <= model.hidden <= 512, "model.hidden", "1 to 512", model.hidden),
         (2 <= model.window <= 4096, "model.window", "2 to 4096", model.window),
@@ -248,6 +253,8 @@ def _check(config: FitConfig, where: str) -> None:
         (train.learning_rate > 0, "train.learning_rate", "above 0", train.learning_rate),
         (train.clip >= 0, "train.clip", "0 or more", train.clip),
         (train.loss in losses, "train.loss", f"one of {', '.join(losses)} for {config.task}", train.loss),
+        (0 <= train.weight_decay < 1, "train.weight_decay", "0 to less than 1", train.weight_decay),
+        (0 <= train.forget <= 1, "train.forget", "0 to 1", train.forget),
         (1 <= model.embedding <= 512, "model.embedding", "1 to 512", model.embedding),
         (not symbols or config.task == "classify", "task", "'classify' for symbols", config.task),
         (

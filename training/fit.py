@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from training.checkpoints import Progress, check_resumable, read_checkpoint, wri
 from training.config import FitConfig, Schedule
 from training.datasets import Data, load_data
 from training.models import RecurrentModel, State, build_model, carried
-from training.pools import Chunks, Windows
+from training.pools import Batch, Chunks, Windows
 from training.runlog import EpochLine, RunLog, check_board
 from training.runs import Outcome, commit_here, new_run_folder, read_config, write_json
 
@@ -51,8 +52,7 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
     shape = msgspec.structs.replace(config.model, classes=data.classes)  # of symbols only the data know them
     config = msgspec.structs.replace(config, model=shape)
     pool = Chunks if schedule.stateful else Windows
-    train = pool(data.parts["train"], config, device)
-    validation = Windows(data.parts["validation"], config, device)
+    train, validation = (pool(data.parts[part], config, device) for part in ("train", "validation"))
     model = build_model(config, data.channels)
     _fit_scaling(model, data)
     model.to(device)
@@ -79,7 +79,7 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
             losses, norms = [], []
             state: State = None
             for values, marks in train.draw(random):
-                before = carried(state, len(values)) if schedule.stateful else None
+                before = carried(state, len(values), schedule.forget, random) if schedule.stateful else None
                 loss, state = model.loss(values, marks, first if before is None else model.earliest, before)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -93,7 +93,7 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
             line = EpochLine(
                 epoch=epoch,
                 train_loss=float(np.mean(losses)),
-                validation_loss=_loss_of(model, validation, first),
+                validation_loss=_loss_of(model, validation.all(), first, carry=schedule.stateful),
                 learning_rate=rate,
                 gradient_norm=float(np.mean(norms)),
                 gradient_norm_highest=max(norms),
@@ -181,29 +181,28 @@ def _source(data: Data) -> Source:
     return Source(told["name"], told.get("licence", ""), data.digest, told["train"], held_out)
 
 
-def _loss_of(model: RecurrentModel, pool: Windows, first: int) -> float:
+def _loss_of(model: RecurrentModel, batches: Iterable[Batch], first: int, *, carry: bool) -> float:
     """Mean loss over a part; what a loss draws is the same in every epoch."""
     model.eval()
+    losses = []
+    state: State = None
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        losses = [model.loss(values, marks, first)[0] for values, marks in pool.all()]
+        for values, marks in batches:
+            before = carried(state, len(values)) if carry else None
+            loss, state = model.loss(values, marks, first if before is None else model.earliest, before)
+            losses.append(loss)
     return float(torch.stack(losses).mean())
 
 
 def _what_memory_is_worth(model: RecurrentModel, config: FitConfig, data: Data) -> dict[str, float]:
     """Loss on the test part from windows alone, as the monitor asks, and with the state carried from the start."""
-    alone = _loss_of(model, Windows(data.parts["test"], config, "cpu"), config.model.window)
-    losses, weights = [], []
-    state: State = None
-    with torch.no_grad():
-        for values, marks in Chunks(data.parts["test"], config, "cpu", tracks=1).draw():
-            before = carried(state, len(values))
-            loss, state = model.loss(values, marks, model.earliest, before)
-            if before is not None:
-                losses.append(float(loss))
-                weights.append(len(values))
-    worth = {"loss_of_windows": alone}
-    return worth | ({"loss_carrying_the_state": float(np.average(losses, weights=weights))} if losses else {})
+    part = data.parts["test"]
+    steps = config.model.window
+    return {
+        "loss_of_windows": _loss_of(model, Windows(part, config, "cpu").all(), steps, carry=False),
+        "loss_carrying_the_state": _loss_of(model, Chunks(part, config, "cpu", tracks=1).all(), steps, carry=True),
+    }
 
 
 def _fit_scaling(model: RecurrentModel, data: Data) -> None:

@@ -7,6 +7,8 @@ row of the batch, and each track into chunks of one window. The state at the end
 begins, but as plain numbers: no gradient flows back across the border. So the cost of a step stays that of a
 window, while the memory may reach back to the start of the track. That is truncated back-propagation through time
 (Williams & Peng 1990): what the network could only learn by changing what it did before the border, it cannot.
+A network that may always lean on its memory forgets how to begin without one, and the monitor's windows do begin
+without one: `train.forget` takes it away now and then.
 """
 
 from __future__ import annotations
@@ -80,8 +82,12 @@ class Chunks:
         self._tracks = sorted(found, key=len, reverse=True)
         self.batches = len(self._tracks[0])
 
-    def draw(self, random: np.random.Generator | None = None) -> Iterator[Batch]:  # noqa: ARG002
-        """One epoch: the n-th chunk of every track that has one, for n from 0 on. Nothing is random here."""
+    def draw(self, random: np.random.Generator) -> Iterator[Batch]:  # noqa: ARG002 - order is all there is here
+        """One epoch's batches."""
+        return self.all()
+
+    def all(self) -> Iterator[Batch]:
+        """The n-th chunk of every track that has one, for n from 0 on."""
         for n in range(self.batches):
             rows = np.array([track[n] for track in self._tracks if len(track) > n])
             values, marks = torch.from_numpy(self._values[rows]), torch.from_numpy(self._marks[rows]).long()

@@ -80,6 +80,14 @@ def test_of_a_smaller_batch_the_first_rows_go_on() -> None:
     assert carried(None, 3) is None
 
 
+def test_now_and_then_a_row_forgets() -> None:
+    state = torch.ones(2, 1000, 3)
+    kept = carried(state, 1000, 0.3, np.random.default_rng(0))[0, :, 0]
+    assert set(kept.tolist()) == {0.0, 1.0}
+    assert kept.mean().item() == pytest.approx(0.7, abs=0.05)
+    assert carried((state, state), 5, 1.0, np.random.default_rng(0))[1].sum() == 0
+
+
 def test_the_beat_finder_carries_on_behind_its_delay() -> None:
     config = tiny("classify", cell="gru", samples_per_step=3, delay=2, classes=["N", "V"])
     config = changed(config, task="beats")

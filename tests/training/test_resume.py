@@ -24,12 +24,12 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, config: FitConfig, out: Path, epo
     """A run that is stopped in the middle of an epoch, as Ctrl-C would."""
     real, asked = training.fit._loss_of, 0
 
-    def stop(*arguments: Any) -> float:
+    def stop(*arguments: Any, **options: Any) -> float:
         nonlocal asked
         asked += 1
         if asked == epoch:
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(training.fit, "_loss_of", stop)
     with pytest.raises(KeyboardInterrupt):

@@ -120,12 +120,12 @@ def test_a_trial_under_way_goes_on_in_its_folder(
     words = ["--over", "model.cell=rnn,gru", "--set", "train.epochs=3", "--json"]
     real, asked = training.fit._loss_of, 0
 
-    def stop(*arguments: Any) -> float:
+    def stop(*arguments: Any, **options: Any) -> float:
         nonlocal asked
         asked += 1
         if asked == 6:  # the third epoch of the second trial
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(training.fit, "_loss_of", stop)
     assert run(tmp_path, *words).exit_code == 1
