@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from tests.training.conftest import MINUTES, tiny
+from tests.training.conftest import MINUTES, changed, tiny
 from training.cli import cli
 from training.config import load_config
 from training.fit import fit
@@ -55,12 +56,8 @@ def test_the_run_folder(tmp_path: Path) -> None:
 
 
 def test_training_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
-    base = tiny()
-    settings = {**{f: getattr(base.train, f) for f in base.train.__struct_fields__}}
-    settings |= {"epochs": 9, "patience": 2, "learning_rate": 1.0}  # far too high: it does not go on improving
-    train = type(base.train)(**settings)
-    config = type(base)(**{f: getattr(base, f) for f in base.__struct_fields__} | {"train": train})
-    run = fit(config, None, tmp_path)
+    train = {"epochs": 9, "patience": 2, "learning_rate": 1.0}  # far too high: it does not go on improving
+    run = fit(changed(tiny(), train=train), None, tmp_path)
     outcome = json.loads((run / "outcome.json").read_text())
     losses = [json.loads(line)["validation_loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert outcome["best_epoch"] == int(np.argmin(losses)) + 1
@@ -176,10 +173,62 @@ def test_committed_configurations_load(path: Path) -> None:
 def test_help_does_not_wait_for_torch() -> None:
     code = (
         "import sys\nfrom training.cli import cli\n"
-        "for words in (['--help'], ['fit', '--help'], ['export', '--help']):\n"
+        "for words in (['--help'], *([verb, '--help'] for verb in ('fit', 'export', 'sweep', 'compare'))):\n"
         "    try: cli(words)\n"
         "    except SystemExit as end: assert end.code == 0\n"
-        "slow = {'torch', 'onnx', 'onnxruntime', 'scipy', 'wfdb'} & set(sys.modules)\n"
+        "slow = {'torch', 'onnx', 'onnxruntime', 'scipy', 'wfdb', 'optuna', 'matplotlib'} & set(sys.modules)\n"
         "assert not slow, slow\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def lines_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "constant"])
+def test_the_learning_rate_goes_as_its_schedule_says(tmp_path: Path, schedule: str) -> None:
+    train = {"schedule": schedule, "epochs": 8, "learning_rate": 0.01, "epoch_windows": 128, "batch": 16}
+    rates = [line["learning_rate"] for line in lines_of(fit(changed(tiny(), train=train), None, tmp_path))]
+    assert len(rates) == 8
+    match schedule:
+        case "constant":
+            assert rates == [0.01] * 8
+        case "cosine":  # the rate of step 7 of 64, of step 15, ...
+            expected = [0.005 * (1 + np.cos(np.pi * (8 * epoch - 1) / 64)) for epoch in range(1, 9)]
+            np.testing.assert_allclose(rates, expected, rtol=1e-6)
+        case _:
+            assert 1 <= int(np.argmax(rates)) <= 2  # it is highest after three tenths
+            assert rates[-1] < 1e-6
+            assert rates[0] > 4e-4
+
+
+def test_a_line_tells_of_gradients_and_time(tmp_path: Path) -> None:
+    train = {"epochs": 3, "epoch_windows": 128}
+    cut = lines_of(fit(changed(tiny(), train=train | {"clip": 1e-3}), None, tmp_path))
+    uncut = lines_of(fit(changed(tiny(), train=train | {"clip": 0.0}), None, tmp_path))
+    for line in (*cut, *uncut):
+        assert 0 < line["gradient_norm"] <= line["gradient_norm_highest"]
+        assert line["seconds"] >= 0
+    assert cut[0]["gradient_norm_highest"] > 0.1  # told as it was before it was cut
+    assert cut[-1]["train_loss"] != uncut[-1]["train_loss"]
+
+
+@pytest.mark.parametrize("loss", ["huber", "pinball"])
+def test_other_losses_train_too(tmp_path: Path, loss: str) -> None:
+    lines = lines_of(fit(changed(tiny(), train={"loss": loss, "epochs": 4}), None, tmp_path))
+    assert lines[-1]["validation_loss"] < 0.8 * lines[0]["validation_loss"]
+
+
+def test_tensorboard_gets_every_figure(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own imports are behind the times
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        run = fit(changed(tiny(), train={"epochs": 2, "epoch_windows": 64}), None, tmp_path, tensorboard=True)
+        board = EventAccumulator(str(run)).Reload()
+    lines = lines_of(run)
+    for name in ("validation_loss", "learning_rate", "gradient_norm"):
+        told = [(event.step, event.value) for event in board.Scalars(name)]
+        assert told == [(line["epoch"], pytest.approx(line[name])) for line in lines]
