@@ -1,4 +1,4 @@
-"""The command line: `training fit` and `training export`.
+"""The command line of `training`; the verbs over finished runs are in training/cli_runs.py.
 
 Verbs import what they need when they are called: `--help` must not wait for torch. Progress goes to stderr, the
 one line that a script wants (where the result lies) to stdout.
@@ -7,17 +7,13 @@ one line that a script wants (where the result lies) to stdout.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from monitor import __version__
-from monitor.core.errors import MonitorError
-
-if TYPE_CHECKING:
-    from training.config import FitConfig
+from training.cli_runs import compare, report, speaks_plainly, sweep
 
 CELLS = ("rnn", "lstm", "gru")
 
@@ -26,20 +22,6 @@ CELLS = ("rnn", "lstm", "gru")
 @click.version_option(__version__, prog_name="training")
 def cli() -> None:
     """Train small recurrent forecasters and classifiers, and export each as one ONNX file."""
-
-
-def _speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
-    """What went wrong on purpose is one line and its exit code, not a traceback."""
-
-    @functools.wraps(verb)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            verb(*args, **kwargs)
-        except MonitorError as error:
-            click.echo(f"error: {error}", err=True)
-            raise click.exceptions.Exit(error.exit_code) from error
-
-    return run
 
 
 @cli.command()
@@ -66,7 +48,7 @@ def _speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's event files into the run folder.")
 @click.option("--report/--no-report", "report_", default=True, help="Write RUN/report.html.  [default: report]")
-@_speaks_plainly
+@speaks_plainly
 def fit(
     config: Path | None,
     folder: Path | None,
@@ -127,7 +109,7 @@ def fit(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; RUN/NAME.onnx by default.")
-@_speaks_plainly
+@speaks_plainly
 def export(run: Path, out: Path | None) -> None:
     """Write the model of a finished RUN as one ONNX file, and prove that it computes what torch did."""
     from training.export import export as write
@@ -146,7 +128,7 @@ def export(run: Path, out: Path | None) -> None:
 @click.option("--test", type=click.Path(path_type=Path), help="A test set of its own (imdb).")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
-@_speaks_plainly
+@speaks_plainly
 def exercise(
     name: str | None,
     list_: bool,
@@ -203,7 +185,7 @@ def exercise(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a simulated signal.")
 @click.option("--spikes", type=click.FloatRange(0), help="A minute, in a simulated signal.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
-@_speaks_plainly
+@speaks_plainly
 def evaluate(
     model: str,
     data: str,
@@ -250,90 +232,5 @@ def evaluate(
     click.echo(tables_of(told))
 
 
-@cli.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--over", multiple=True, metavar="KEY=V,V,...", help="A key and the values to try; more than once.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other key of the configuration.")
-@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
-@click.option("--sampler", type=click.Choice(["grid", "tpe"]), default="grid", show_default=True)
-@click.option("--trials", type=click.IntRange(min=1), help="At most so many; by default the grid, or 20 with tpe.")
-@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Fits at the same time.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--storage", type=click.Path(path_type=Path), help="SQLite file; OUT/sweeps.db by default.")
-@click.option("--json", "json_", is_flag=True, help="Print JSON.")
-@_speaks_plainly
-def sweep(
-    config: Path,
-    over: tuple[str, ...],
-    sets: tuple[str, ...],
-    folder: Path | None,
-    sampler: str,
-    trials: int | None,
-    jobs: int,
-    out: Path,
-    storage: Path | None,
-    json_: bool,
-) -> None:
-    """Fit CONFIG once for each way to set the keys of --over, and rank them by validation loss.
-
-    Stopped, the same command goes on where it was.
-    """
-    import json
-
-    from training.config import load_config
-    from training.exercises.result import text_of
-    from training.ranking import rank, ranking_json, ranking_table
-    from training.sweep import Plan, Value, read_over
-    from training.sweep import sweep as run_sweep
-
-    def configure(values: dict[str, Value]) -> FitConfig:
-        return load_config(config, [*sets, *(f"{key}={json.dumps(value)}" for key, value in values.items())])
-
-    plan = Plan(load_config(config, sets), read_over(over), configure, sampler, trials or 0)  # type: ignore[arg-type]
-    where = storage or out / "sweeps.db"
-    ended = run_sweep(plan, folder, out, where, jobs=jobs, say=lambda text: click.echo(text, err=True))
-    settings = rank(ended)
-    if json_:
-        click.echo(
-            json.dumps({"study": plan.study, "storage": str(where), "settings": ranking_json(settings)}, indent=2)
-        )
-    else:
-        click.echo(text_of(ranking_table(settings, f"sweep {plan.study} in {where}")))
-    if not any(trial.run for trial in ended):
-        raise click.exceptions.Exit(1)
-
-
-@cli.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
-@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this PNG.")
-@click.option("--json", "json_", is_flag=True, help="Print JSON.")
-@_speaks_plainly
-def compare(runs: tuple[Path, ...], folder: Path | None, out: Path | None, json_: bool) -> None:
-    """Set finished RUNs side by side: accuracy, size, training and inference time, forms of forecasting."""
-    import json
-
-    from training.compare import compare as measure
-    from training.compare import comparison_json, comparison_table, draw_comparison
-    from training.exercises.result import text_of
-
-    compared = measure(list(runs), folder, lambda text: click.echo(text, err=True))
-    if out:
-        draw_comparison(compared, out)
-        click.echo(f"wrote {out}", err=True)
-    if json_:
-        click.echo(json.dumps(comparison_json(compared), indent=2))
-    else:
-        click.echo(text_of(comparison_table(compared)))
-
-
-@cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write; RUN/report.html by default.")
-@_speaks_plainly
-def report(run: Path, folder: Path | None, out: Path | None) -> None:
-    """Show a finished RUN as one HTML file that opens anywhere, without a network."""
-    from training.report import report as write
-
-    click.echo(str(write(run, folder, out)))
+for verb in (sweep, compare, report):
+    cli.add_command(verb)
