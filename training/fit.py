@@ -33,11 +33,11 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
     out: Path,
     device: str = "cpu",
     *,
-    resume: Path | None = None,
+    interrupted: Path | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
 ) -> Path:
-    """Train the model that `config` describes; returns the run folder, a new one below `out`, or `resume`."""
+    """Train the model that `config` describes; returns the run folder, a new one below `out`, or `interrupted`."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: expected a CUDA device, torch sees none; use --device cpu")
     if tensorboard:
@@ -61,8 +61,8 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
         model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
     )
     rates = _learning_rates(optimiser, schedule, schedule.epochs * train.batches)
-    if resume:
-        folder = resume
+    if interrupted:
+        folder = interrupted
         progress = read_checkpoint(folder, data.digest, model, optimiser, rates, random)
     else:
         folder = new_run_folder(out, config.name)
@@ -79,6 +79,7 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
             losses, norms = [], []
             state: State = None
             for values, marks in train.draw(random):
+                # A window begins with an empty memory; a chunk with what is left of the one before it.
                 before = carried(state, len(values), schedule.forget, random) if schedule.stateful else None
                 loss, state = model.loss(values, marks, first if before is None else model.earliest, before)
                 optimiser.zero_grad()
@@ -122,7 +123,7 @@ def resume(
     """Go on with the interrupted run in `folder` from its newest checkpoint, as if it had never stopped."""
     check_resumable(folder)
     config = read_config(folder)
-    return fit(config, data_folder, folder, device, resume=folder, quiet=quiet, tensorboard=tensorboard)
+    return fit(config, data_folder, folder, device, interrupted=folder, quiet=quiet, tensorboard=tensorboard)
 
 
 def _learning_rates(optimiser: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:

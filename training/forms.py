@@ -58,7 +58,7 @@ def compare_forms(ask: Ask, windows: Floats, targets: Floats) -> FormFigures:
     )
 
 
-def best_times(calls: Sequence[Callable[[], object]], rounds: int = 7, round_s: float = 0.02) -> list[float]:
+def best_times(calls: Sequence[Callable[[], object]], rounds: int = 11, round_s: float = 0.02) -> list[float]:
     """Seconds that each call takes, the best of `rounds`.
 
     Rounds are interleaved, so that whatever else the machine does for a while meets all alike; within one a call
