@@ -118,28 +118,31 @@ def matched_boxes(values: Doubles, longest: int = 5, beside: int = 3) -> Doubles
 def periods(values: Doubles, ends: NDArray[np.int64], shortest: int, longest: int) -> NDArray[np.int64]:
     """The period (n,) in samples that `values` (time,) show up to each of `ends` (n,): causal.
 
-    The shortest lag from `shortest` to `longest` at which the autocorrelation of the last four `longest`
-    samples is a maximum and at least 0.8 of the largest one; looked for anew every `longest` / 2 samples.
+    The shortest lag from `shortest` to `longest` at which the autocorrelation of the last 4 `longest` samples is
+    a maximum, at least 0.1, and at least 0.8 of the largest one; where there is none, so up to four times
+    `longest`, and else `longest` itself. Looked for anew every `longest` / 2 samples.
     """
     every = max(longest // 2, 1)
     known: dict[int, int] = {}
     found = np.empty(len(ends), np.int64)
     for i, turn in enumerate((ends // every).tolist()):
         if turn not in known:
-            known[turn] = _period(values[max(turn * every - 4 * longest, 0) : turn * every], shortest, longest)
+            past = values[: turn * every]
+            known[turn] = _period(past, shortest, longest) or _period(past, longest, 4 * longest) or longest
         found[i] = known[turn]
     return found
 
 
 def _period(past: Doubles, shortest: int, longest: int) -> int:
+    """See `periods`; 0 where `past` is too short, or shows none."""
+    past = past[-4 * longest :]
     if len(past) < 2 * longest:
-        return longest
+        return 0
     centred = past - past.mean()
     spectrum = np.fft.rfft(centred, 2 * len(centred))
     alike = np.fft.irfft(np.abs(spectrum) ** 2)[: longest + 2] / np.arange(len(past), len(past) - longest - 2, -1)
     lags = np.arange(shortest, longest + 1)
-    peak = (alike[lags] >= alike[lags - 1]) & (alike[lags] >= alike[lags + 1])
+    peak = (alike[lags] >= alike[lags - 1]) & (alike[lags] >= alike[lags + 1]) & (alike[lags] >= 0.1 * alike[0])
     if not peak.any():
-        return longest
-    high = lags[peak & (alike[lags] >= 0.8 * alike[lags[peak]].max())]
-    return int(high[0]) if len(high) else longest
+        return 0
+    return int(lags[peak & (alike[lags] >= 0.8 * alike[lags[peak]].max())][0])

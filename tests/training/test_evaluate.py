@@ -247,6 +247,13 @@ def test_controls() -> None:
     assert abs(int(matched_boxes(box).argmax()) - 90) <= 1
     wave = np.sin(2 * np.pi * np.arange(2000) / 40)
     assert set(periods(wave, np.arange(500, 2000, 50), 10, 100).tolist()) == {40}
+    slow = np.sin(2 * np.pi * np.arange(4000) / 150) + 0.1 * np.random.default_rng(0).standard_normal(4000)
+    assert np.abs(periods(slow, np.arange(1000, 4000, 50), 10, 100) - 150).max() <= 3
+    noise = np.random.default_rng(0).standard_normal(999)
+    found = periods(noise, np.arange(999), 10, 100)
+    assert set(found[:150].tolist()) == {100}  # too little to tell by
+    assert (found >= 10).all()
+    assert (found <= 400).all()
 
 
 @pytest.mark.parametrize(
