@@ -1,0 +1,211 @@
+"""The exercises on simulated signals, quickly; and what needs no network, against known answers."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.core.errors import ConfigError
+from training.baselines import Autoregression, fit_autoregression, fit_sinusoid, persistence, seasonal
+from training.exercises import spike_detectors as detectors
+from training.exercises.result import Options, Result, as_json, keep
+from training.export import export
+
+NAMES = ("sine-rnn", "spikes", "long-memory", "sine-lstm")
+
+
+def run(name: str, out: Path, **given: object) -> Result:
+    out.mkdir(parents=True, exist_ok=True)
+    options = Options(quick=True, out=out, say=lambda _: None, **given)  # type: ignore[arg-type]
+    result: Result = importlib.import_module(f"training.exercises.{name.replace('-', '_')}").run(options)
+    return result
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Result, Path]]:
+    done: dict[str, tuple[Result, Path]] = {}
+
+    def get(name: str) -> tuple[Result, Path]:
+        if name not in done:
+            out = tmp_path_factory.mktemp(name)
+            done[name] = run(name, out), out
+        return done[name]
+
+    return get
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exercise_gives_tables_figures_and_notes(
+    name: str, results: Callable[[str], tuple[Result, Path]]
+) -> None:
+    result, out = results(name)
+    assert result.tables
+    for table in result.tables:
+        assert len(set(table.columns)) == len(table.columns)  # they are keys in JSON
+        for row in table.rows:
+            assert len(row) == len(table.columns)
+            assert all(math.isfinite(cell) for cell in row if isinstance(cell, float))
+            assert any(isinstance(cell, float) for cell in row)
+    assert 2 <= len(result.notes) <= 5
+    keep(name, result, out)
+    for title in result.figures:
+        assert (out / f"{title}.png").stat().st_size > 5000
+        assert (out / f"{title}.pdf").stat().st_size > 2000
+    assert as_json(name, result)["tables"]
+
+
+@pytest.mark.parametrize("name", ["sine-rnn", "sine-lstm"])
+def test_the_best_model_can_be_exported(name: str, results: Callable[[str], tuple[Result, Path]]) -> None:
+    result, _ = results(name)
+    assert result.run is not None
+    assert export(result.run, say=lambda _: None).stat().st_size > 1000
+
+
+def test_the_same_seed_gives_the_same_figures(
+    results: Callable[[str], tuple[Result, Path]], tmp_path: Path
+) -> None:
+    again = run("long-memory", tmp_path)
+    assert again.tables == results("long-memory")[0].tables
+    other = run("sine-rnn", tmp_path, seed=1)
+    assert other.tables != results("sine-rnn")[0].tables
+    assert other.tables == run("sine-rnn", tmp_path, seed=1).tables
+
+
+def test_over_two_seeds_the_spread_is_told(tmp_path: Path) -> None:
+    (table,) = run("sine-rnn", tmp_path, seeds=2).tables
+    document = table.rows[1]
+    assert isinstance(document[2], str)
+    low, high = map(float, document[2].split("-"))
+    assert isinstance(document[1], float)
+    assert low <= document[1] <= high
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("given", [{"data": Path("x.csv")}, {"test": Path("x")}, {"seed": -1}, {"seeds": 0}])
+def test_what_makes_no_sense_is_one_clear_error(name: str, given: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"exercise {name}: .*got") as caught:
+        run(name, tmp_path, **given)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_persistence_and_season() -> None:
+    past = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(persistence(past, 2), [[3, 3], [6, 6]])
+    np.testing.assert_array_equal(seasonal(past, 5, 2), [[2, 3, 2, 3, 2], [5, 6, 5, 6, 5]])
+    np.testing.assert_array_equal(seasonal(past, 2, 3), [[1, 2], [4, 5]])
+    with pytest.raises(ConfigError, match="1 to 3 samples, got 4"):
+        seasonal(past, 2, 4)
+
+
+def test_autoregression_recovers_a_known_process() -> None:
+    random = np.random.default_rng(0)
+    values = np.zeros(20_000)
+    for t in range(2, len(values)):
+        values[t] = 0.5 + 1.2 * values[t - 1] - 0.5 * values[t - 2] + random.standard_normal()
+    fitted = fit_autoregression(values, 2)
+    np.testing.assert_allclose(fitted.weights, [1.2, -0.5], atol=0.03)
+    assert fitted.constant == pytest.approx(0.5, abs=0.06)
+
+
+def test_autoregression_runs_on_over_its_own_output() -> None:
+    model = Autoregression(1.0, np.array([0.5, -1.0]))
+    # 1 + 0.5 * 4 - 2 = 1, then 1 + 0.5 * 1 - 4 = -2.5
+    np.testing.assert_allclose(model.forecast([[9.0, 2.0, 4.0]], 2), [[1.0, -2.5]])
+    wave = np.sin(0.3 * np.arange(200))
+    np.testing.assert_allclose(
+        fit_autoregression(wave, 2).forecast(wave[None, :150], 50)[0], wave[150:], atol=1e-6
+    )
+    with pytest.raises(ConfigError, match="2 or more values, got 1"):
+        model.forecast([[1.0]])
+    with pytest.raises(ConfigError, match="got order 3"):
+        fit_autoregression([1.0, 2.0, 3.0, 4.0], 3)
+
+
+def test_a_sinusoid_is_found_between_the_bins() -> None:
+    index = np.arange(500)
+    random = np.random.default_rng(0)
+    truth = 2 + 0.7 * np.sin(0.1237 * index + 1)
+    found = fit_sinusoid(truth + 0.1 * random.standard_normal(500))
+    assert found.radians_per_sample == pytest.approx(0.1237, abs=1e-4)
+    assert np.square(found(index) - truth).mean() < 3e-4
+    with pytest.raises(ConfigError, match="8 or more"):
+        fit_sinusoid(np.ones(100))
+
+
+def test_windows_are_what_the_tasks_say() -> None:
+    random = np.random.default_rng(0)
+    document = detectors.document_windows(random, 1000)
+    assert document.labels.mean() == 0.5
+    assert set(document.at.sum(axis=1)) == {0, 3}
+    fair = detectors.fair_windows(random, 4000)
+    spikes = fair.labels == 1
+    assert spikes.mean() == 0.5
+    assert set(fair.at.sum(axis=1)[spikes]) == {1, 2, 3, 4, 5}
+    assert not fair.at[~spikes].any()
+    assert fair.at[:, 0].any()
+    assert fair.at[:, -1].any()
+    # The noise does not give the class away.
+    level = detectors.noise_level(fair.values)
+    assert level[spikes].mean() == pytest.approx(level[~spikes].mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("detector", [detectors.matched_filter, detectors.likelihood_ratio])
+@pytest.mark.parametrize("start", [0, 20, 45])
+@pytest.mark.parametrize("height", [-2.0, 2.0])
+def test_detectors_find_a_spike_of_either_sign_anywhere(
+    detector: Callable[[np.ndarray], np.ndarray], start: int, height: float
+) -> None:
+    random = np.random.default_rng(start)
+    quiet = np.sin(1.3 + detectors.STEP_RAD * np.arange(50)) + 0.1 * random.standard_normal((50, 50))
+    spiky = quiet.copy()
+    spiky[:, start : start + 4] += height
+    assert detector(spiky).min() > detector(quiet).max()
+
+
+def test_the_likelihood_ratio_comes_near_bayes_on_an_easy_case() -> None:
+    # One sample, known place and height, known noise: Bayes is right in Phi(height / 2 sigma) of the cases. The
+    # detector does not know any of that, so the spike is made high enough for the difference to be small.
+    random = np.random.default_rng(1)
+    values = np.sin(detectors.STEP_RAD * np.arange(50)) + 0.2 * random.standard_normal((4000, 50))
+    labels = np.arange(4000) % 2
+    values[labels == 1, 25] += 1.8
+    bayes = 0.5 * (1 + math.erf(4.5 / math.sqrt(2)))  # 1.8 is nine times the noise
+    scores = detectors.likelihood_ratio(values)
+    threshold = detectors.best_threshold(scores[:2000], labels[:2000])
+    right = float(((scores[2000:] >= threshold) == labels[2000:]).mean())
+    assert right > bayes - 0.005
+
+
+def test_the_noise_level_alone_tells_the_documents_classes() -> None:
+    random = np.random.default_rng(0)
+    for detector, least in ((detectors.roughness, 0.995), (detectors.noise_level, 0.98)):
+        known, judged = (detectors.document_windows(random, 2000) for _ in range(2))
+        threshold = detectors.best_threshold(detector(known.values), known.labels)
+        assert ((detector(judged.values) >= threshold) == judged.labels).mean() > least
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "threshold"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1], 2.5),
+        ([1.0, 1.0, 2.0], [0, 1, 1], None),
+        ([1.0, 2.0], [0, 0], None),
+        ([1.0, 2.0], [1, 1], 1.0),
+    ],
+)
+def test_the_best_threshold_is_right_most_often(
+    scores: list[float], labels: list[int], threshold: float | None
+) -> None:
+    values, truth = np.array(scores), np.array(labels)
+    found = detectors.best_threshold(values, truth)
+    if threshold is not None:
+        assert found == threshold
+    candidates = np.concatenate([values, [values.max() + 1]])
+    best = max(((values >= c) == truth).sum() for c in candidates)
+    assert ((values >= found) == truth).sum() == best
