@@ -102,6 +102,8 @@ FORMS: dict[str, tuple[Cell, bool, bool]] = {
 def run(options: Options) -> Result:
     """Train the document's two networks, the RNN's failure, and both with the fix."""
     torch.set_num_threads(1)  # 200 small steps in a row: to share each between threads costs more than it gains
+    # The plain RNN's gradients fall below the smallest normal number, where a processor is several times slower.
+    torch.set_flush_denormal(True)
     learn, judge, source, size = _load(options)
     cut = 4 * len(learn.words) // 5  # the last 20 % are for validation
     first, second = learn.part(0, cut), learn.part(cut, len(learn.words))
@@ -230,7 +232,9 @@ NOTES = [
     (
         "The side of the padding decides how bad it gets. With zeros before the words, the last step is the "
         "review's last word. With zeros after them, a short review is followed by up to a hundred steps of "
-        "nothing, each of which washes the state out further, and the answer is asked at the end of them."
+        "nothing, each of which washes the state out further, and the answer is asked at the end of them. "
+        "The gradients that come back through them are so small that they leave the range of normal "
+        "numbers: with those not set to zero, training this form took 252 s of CPU instead of 73."
     ),
     (
         "The fix: zeros after the words, where they change no earlier state, and an answer from all steps "
