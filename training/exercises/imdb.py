@@ -231,9 +231,9 @@ NOTES = [
     ),
     (
         "The side of the padding decides how bad it gets. With zeros before the words, the last step is the "
-        "review's last word. With zeros after them, a short review is followed by up to a hundred steps of "
-        "nothing, each of which washes the state out further, and the answer is asked at the end of them. "
-        "The gradients that come back through them are so small that they leave the range of normal "
+        "review's last word. With zeros after them, a short review is followed by a hundred steps and more "
+        "of nothing, each of which washes the state out further, and the answer is asked at the end of "
+        "them. The gradients that come back through them are so small that they leave the range of normal "
         "numbers: with those not set to zero, training this form took 252 s of CPU instead of 73."
     ),
     (
