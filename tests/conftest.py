@@ -11,10 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from monitor.core.card import Card, KnownAnswer, Source, Tensor
+
+
+# How fast an example is drawn or run says something of the machine, not of the code.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def build_card(task: str = "forecast", **changes: object) -> Card:

@@ -109,12 +109,12 @@ async def test_a_full_disk_is_an_alarm_and_monitoring_goes_on(tmp_path):
         pipeline._sinks = [heard]
         pages = log._db.execute("PRAGMA page_count").fetchone()[0]
         log._db.execute(f"PRAGMA max_page_count={pages}")
-        filler = Event("filler", Kind.SIGNAL, "x" * 200, 0, 0, 0, 1.0, 1.0)
+        filler = [Event("filler", Kind.SIGNAL, "x" * 200, t_ns, 0, 0, 1.0, 1.0) for t_ns in range(1000)]
         with contextlib.suppress(StorageLost):
-            for _ in range(1000):
-                log.write([filler])
+            for event in filler:
+                log.write([event])
         with pytest.raises(StorageLost, match="full"):
-            log.write([filler])
+            log.write(filler[-1:])
         inferring = asyncio.create_task(pipeline.infer())
         halves = source.parts[:20], source.parts[20:]
         source.parts = halves[0]
