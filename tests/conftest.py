@@ -17,7 +17,6 @@ import pytest
 
 from monitor.core.card import Card, KnownAnswer, Source, Tensor
 
-
 # How fast an example is drawn or run says something of the machine, not of the code.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
