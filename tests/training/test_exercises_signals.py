@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from monitor.core.errors import ConfigError
 from training.baselines import Autoregression, fit_autoregression, fit_sinusoid, persistence, seasonal
+from training.exercises import lookback
 from training.exercises import spike_detectors as detectors
+from training.exercises.next_value import NextValue
 from training.exercises.result import Options, Result, as_json, keep
 from training.export import export
 
@@ -92,6 +95,26 @@ def test_what_makes_no_sense_is_one_clear_error(name: str, given: dict[str, obje
         run(name, tmp_path, **given)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_told_is_fed_back_into_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = NextValue("rnn", 4)
+    monkeypatch.setattr(
+        model, "forward", lambda window: window[:, 0] + window[:, -1]
+    )  # of windows of two: Fibonacci
+    told = lookback.run_on(model, np.array([[9.0, 1.0, 1.0], [9.0, 0.0, 2.0]]), 2)
+    assert told.shape == (2, 50)
+    np.testing.assert_array_equal(told[:, :6], [[2, 3, 5, 8, 13, 21], [2, 4, 6, 10, 16, 26]])
+
+
+def test_the_lookback_forecaster_is_trained_as_published() -> None:
+    torch.manual_seed(0)
+    said: list[str] = []
+    series = lookback.make_task(0, 1).series[:200]
+    losses = lookback.train_as_published(NextValue("rnn", 64, layers=2), series, 20, 20, said.append)
+    assert len(losses) == 20
+    assert losses[-1] < 0.5 * losses[0]
+    assert [line.rpartition(",")[0] for line in said] == [f"lookback 20: Epoch [{n}/20]" for n in (10, 20)]
 
 
 def test_persistence_and_season() -> None:

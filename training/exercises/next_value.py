@@ -21,9 +21,9 @@ Part = tuple[Tensor, Tensor]
 class NextValue(nn.Module):
     """A recurrence over the window, and a linear layer on its last step."""
 
-    def __init__(self, cell: Cell, hidden: int, channels: int = 1) -> None:
+    def __init__(self, cell: Cell, hidden: int, channels: int = 1, layers: int = 1) -> None:
         super().__init__()
-        self.recurrence = CELLS[cell](channels, hidden, batch_first=True)
+        self.recurrence = CELLS[cell](channels, hidden, layers, batch_first=True)
         self.mean = nn.Linear(hidden, 1)
 
     def forward(self, window: Tensor) -> Tensor:

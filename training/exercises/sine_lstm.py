@@ -14,15 +14,14 @@ import msgspec
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.lib.stride_tricks import sliding_window_view
-from torch import Tensor, nn
 
 from training.baselines import Array, fit_autoregression, persistence, seasonal
 from training.config import FitConfig, Minutes, ModelShape, Schedule, SimulatedData
 from training.exercises.learning import begin, mean_of, spread_of
+from training.exercises.lookback import HORIZON, NOISE, SAMPLES, Task, make_task, run_on, train_as_published
+from training.exercises.next_value import NextValue
 from training.exercises.plots import curves, loss_figure, new_figure
 from training.exercises.result import Cell, Options, Result, Table
-from training.exercises.sine_rnn import HORIZON, NOISE, SAMPLES, Task, make_task
 from training.fit import fit
 from training.runs import Outcome, read_run
 
@@ -30,53 +29,6 @@ TITLE = "The lookback LSTM forecaster on a sine."
 
 LOOKBACKS = (5, 10, 20, 50)
 WINDOW = 50
-
-
-class LookbackLSTM(nn.Module):
-    """One LSTM layer of 64, and a line from the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(1, 64, batch_first=True)
-        self.output = nn.Linear(64, 1)
-
-    def forward(self, window: Tensor) -> Tensor:
-        """The next value (batch, 1) of `window` (batch, time, 1)."""
-        states, _ = self.lstm(window)  # (batch, time, hidden)
-        value: Tensor = self.output(states[:, -1])  # (batch, 1)
-        return value
-
-
-def train_lookback(
-    series: Array, lookback: int, epochs: int, options: Options
-) -> tuple[LookbackLSTM, list[float]]:
-    """Full batches, mean squared error of the next value, Adam at 1e-3; the loss of every epoch too."""
-    stretches = torch.from_numpy(sliding_window_view(series, lookback + 1).astype(np.float32))
-    windows, targets = stretches[:, :lookback, None], stretches[:, lookback:]  # (n, lookback, 1) and (n, 1)
-    model = LookbackLSTM()
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    losses = []
-    for epoch in range(1, epochs + 1):
-        loss = nn.functional.mse_loss(model(windows), targets)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
-        if epoch % 10 == 0:
-            options.say(f"lookback {lookback}: Epoch [{epoch}/{epochs}], Loss: {loss.item():.4f}")
-    return model.eval(), losses
-
-
-@torch.no_grad()
-def run_on(model: LookbackLSTM, histories: Array, lookback: int) -> Array:
-    """50 predictions, each fed back into the sliding window, from every history: (origin, 50)."""
-    window = torch.from_numpy(histories[:, -lookback:].astype(np.float32))[:, :, None]  # (origin, lookback, 1)
-    told = []
-    for _ in range(HORIZON):
-        value = model(window)  # (origin, 1)
-        window = torch.cat([window[:, 1:], value[:, None]], dim=1)
-        told.append(value)
-    return torch.cat(told, dim=1).numpy().astype(np.float64)
 
 
 def config_of(seed: int, *, quick: bool) -> FitConfig:
@@ -117,7 +69,8 @@ def run(options: Options) -> Result:
         forecasts: dict[str, Array] = {}
         for lookback in lookbacks:
             torch.manual_seed(seed)
-            model, loss = train_lookback(task.series, lookback, epochs, options)
+            model = NextValue("lstm", 64)
+            loss = train_as_published(model, task.series, lookback, epochs, options.say)
             losses.setdefault(f"lookback {lookback}", loss)
             forecasts[f"lookback LSTM, {lookback} values, run on"] = run_on(model, task.histories, lookback)
         began = time.monotonic()

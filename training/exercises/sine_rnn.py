@@ -9,100 +9,36 @@ network itself has cleaned.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 
-from monitor.core.signals import STEP_RAD, NoisySine
+from monitor.core.signals import STEP_RAD
 from training.baselines import Array, fit_autoregression, fit_sinusoid, persistence, seasonal
 from training.config import FitConfig, Minutes, ModelShape, Schedule, SimulatedData
 from training.exercises.keeping import keep_forecaster
 from training.exercises.learning import Recipe, begin, mean_of, spread_of, train
+from training.exercises.lookback import (
+    HORIZON,
+    NOISE,
+    SAMPLES,
+    WINDOW,
+    Task,
+    make_task,
+    run_on,
+    train_as_published,
+)
+from training.exercises.next_value import NextValue
 from training.exercises.plots import continued_figure, loss_figure
 from training.exercises.result import Cell, Options, Result, Table
 
 TITLE = "A 2-layer RNN on a noisy sine: the next value, then fifty fed back."
 
-WINDOW, HORIZON = 20, 50
-SAMPLES, NOISE = 1000, 0.1
-HISTORY = 100  # what the longest baseline looks back
 PUBLISHED_AMPLITUDE = 0.67  # of the 50 predictions that the document prints
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM}
 HIDDEN, RANK, BATCH = 24, 3, 256
-
-
-@dataclass(frozen=True)
-class Task:
-    """The document's series, and what comes after it at many origins, the first right behind the series."""
-
-    series: Array
-    """(1000,)"""
-    histories: Array
-    """(origin, 100), noisy"""
-    futures: Array
-    """(origin, 50), the sine without noise"""
-    came: Array
-    """(origin,), the next value with its noise"""
-    origins: Array
-    """(origin,), index of the first value that is to be told"""
-
-
-def make_task(seed: int, later: int) -> Task:
-    """The series of `seed`; the `later` origins have windows of 20 that hold no value trained on."""
-    origins = np.concatenate([[SAMPLES], SAMPLES + WINDOW + np.arange(later)])
-    noisy = NoisySine(seed=seed, noise=NOISE).next(int(origins[-1]) + 1)[0][:, 0].astype(np.float64)  # (time,)
-    futures = np.sin(STEP_RAD * (origins[:, None] + np.arange(HORIZON)))
-    histories = sliding_window_view(noisy, HISTORY)[origins - HISTORY]
-    return Task(noisy[:SAMPLES], histories, futures, noisy[origins], origins.astype(np.float64))
-
-
-class DocumentRNN(nn.Module):
-    """The document's network: two recurrent layers of 64, and a line from the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.RNN(1, 64, num_layers=2, batch_first=True)
-        self.output = nn.Linear(64, 1)
-
-    def forward(self, window: Tensor) -> Tensor:
-        """The next value (batch, 1) of `window` (batch, time, 1)."""
-        states, _ = self.rnn(window)  # (batch, time, hidden)
-        value: Tensor = self.output(states[:, -1])  # (batch, 1)
-        return value
-
-
-def train_as_published(series: Array, epochs: int, options: Options) -> tuple[DocumentRNN, list[float]]:
-    """Full batches, mean squared error of the next value, Adam at 1e-3; the loss of every epoch too."""
-    stretches = torch.from_numpy(sliding_window_view(series, WINDOW + 1).astype(np.float32))  # (980, 21)
-    windows, targets = stretches[:, :WINDOW, None], stretches[:, WINDOW:]  # (980, 20, 1) and (980, 1)
-    model = DocumentRNN()
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    losses = []
-    for epoch in range(1, epochs + 1):
-        loss = nn.functional.mse_loss(model(windows), targets)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
-        if epoch % 10 == 0:
-            options.say(f"Epoch [{epoch}/{epochs}], Loss: {loss.item():.4f}")
-    return model.eval(), losses
-
-
-@torch.no_grad()
-def run_on(model: DocumentRNN, histories: Array) -> Array:
-    """50 predictions, each fed back into the sliding window, from every history: (origin, 50)."""
-    window = torch.from_numpy(histories[:, -WINDOW:].astype(np.float32))[:, :, None]  # (origin, 20, 1)
-    told = []
-    for _ in range(HORIZON):
-        value = model(window)  # (origin, 1)
-        window = torch.cat([window[:, 1:], value[:, None]], dim=1)
-        told.append(value)
-    return torch.cat(told, dim=1).numpy().astype(np.float64)
 
 
 class Seer(nn.Module):
@@ -217,8 +153,9 @@ def run(options: Options) -> Result:
     for seed in begin(options, "sine-rnn"):
         task = make_task(seed, later)
         torch.manual_seed(seed)
-        model, losses[f"seed {seed}"] = train_as_published(task.series, epochs, options)
-        forecasts = {"document's RNN, run on": run_on(model, task.histories)}
+        model = NextValue("rnn", 64, layers=2)
+        losses[f"seed {seed}"] = train_as_published(model, task.series, WINDOW, epochs, options.say)
+        forecasts = {"document's RNN, run on": run_on(model, task.histories, WINDOW)}
         for cell in CELLS:
             began = time.monotonic()
             torch.manual_seed(seed)
