@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.blocks import NS, Block, Event, Floats, Kind
+from monitor.core.conditioning import fill_gaps
 from monitor.core.errors import SchemaError
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Ledger
@@ -236,10 +237,10 @@ class Intake:
                 events.append(_fault(stream, "segment", t_ns, detail))
             self._begin(stream, stream.rate_hz, t_ns)
             return
-        share = (np.arange(1, hole + 1) / (hole + 1))[:, None]
-        filled = stream.last * (1 - share) + after * share
+        missing = np.full((hole, len(after)), np.nan, np.float32)
+        filled, _ = fill_gaps(np.concatenate((missing, after[None])), stream.last)  # (hole + 1, channel)
         stream.index -= hole  # they were counted when they were missing
-        self._feed(stream, filled.astype(np.float32), mark)
+        self._feed(stream, filled[:-1], mark)
 
     def _feed(self, stream: Stream, values: Floats, mark: int) -> None:
         stream.index += len(values)
