@@ -40,4 +40,3 @@ class Telemetry:
         self.windows = 0
         self.events = 0
         self.refused = 0
-        self.dropped_by_feed = 0

@@ -46,9 +46,5 @@ class Unreachable(MonitorError):
     exit_code = 3
 
 
-class SourceLost(MonitorError):
-    """A connection ended that should have lasted: worth another try."""
-
-
 class StorageLost(MonitorError):
     """What should be kept cannot be written: the disk is full or gone. Monitoring goes on without it."""

@@ -49,11 +49,6 @@ class Timing:
         """Time at the left edge of the oldest column."""
         return (self.head - self.history + 1) * self.column_ns
 
-    @property
-    def now_column(self) -> int:
-        """Where "now" stands on the screen."""
-        return self.head % self.columns if self.sweeps else self.history - 1
-
     def position(self, times_ns: NDArray[np.int64]) -> Reals:
         """Times in columns after the oldest."""
         return (times_ns - self.first_ns) / self.column_ns

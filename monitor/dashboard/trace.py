@@ -81,11 +81,6 @@ class Trace:
         self._end = self.count = 0
         self._next_seq = 0
 
-    @property
-    def oldest_ns(self) -> int:
-        """Time of the oldest sample held."""
-        return self.newest_ns - round((self.count - 1) * self.period_ns)
-
     def between(self, from_ns: int, to_ns: int) -> tuple[Ints, Floats]:
         """Times and values (time, channel) from `from_ns` to `to_ns`, and one sample more on either side."""
         back = (self.newest_ns - np.array([from_ns, to_ns])) / self.period_ns
@@ -133,11 +128,6 @@ class Playhead:
         self._shown_ns = 0
         self.interval_s = 0.0
         """Seconds between arrivals, smoothed."""
-
-    @property
-    def arrived_s(self) -> float:
-        """Wall time of the last arrival; minus infinity before the first."""
-        return self._arrivals[-1][0] if self._arrivals else float("-inf")
 
     def arrive(self, newest_ns: int, now_s: float) -> None:
         """The newest sample is now `newest_ns`."""

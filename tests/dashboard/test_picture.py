@@ -58,7 +58,6 @@ def test_now_stands_where_history_ends():
     there = timing(10.0)
     assert there.columns == 120
     assert there.history == 96
-    assert there.now_column == 95
     assert there.position(np.array([at(10.0)]))[0] == pytest.approx(95.5, abs=0.51)
 
 
@@ -85,14 +84,15 @@ def test_a_sweep_shows_the_same_columns_in_another_order(head_s):
     ages = np.arange(scroll.columns)
     placed = sweep.placed(ages)
     assert sorted(placed) == ages.tolist()
-    assert placed[sweep.now_column] == scroll.now_column
+    assert placed[sweep.head % sweep.columns] == scroll.history - 1  # now
     assert all(placed[sweep.placed_column(age)] == age for age in (0, 50, 119))
 
 
 def test_in_a_sweep_time_stands_still_on_the_screen():
     before, after = timing(10.0, sweeps=True), timing(10.5, sweeps=True)
     assert before.column_ns == after.column_ns
-    moved = (after.now_column - before.now_column) % before.columns
+    now, then = (one.placed_column(one.history - 1) for one in (after, before))
+    moved = (now - then) % before.columns
     assert moved == pytest.approx(0.5 * NS / before.column_ns, abs=1)
 
 

@@ -173,4 +173,3 @@ def test_now_follows_a_stream_that_begins_anew():
 def test_before_anything_came():
     head = Playhead()
     assert head.at(5.0) == 0
-    assert head.arrived_s == float("-inf")
