@@ -20,8 +20,9 @@ from monitor.inference import open_session
 from training.config import FitConfig, RecordsData
 from training.datasets import Data, cut_windows, load_data
 from training.exercises.result import Cell, Table
-from training.export import build_graph, example_windows, prove
+from training.export import example_windows, prove
 from training.forms import FormFigures, best_times, compare_forms, slide
+from training.graph import build_graph
 from training.ranking import headline
 from training.runs import Outcome, read_run
 

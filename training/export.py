@@ -1,21 +1,14 @@
-"""A run as one ONNX file: standard operators, the card inside, and the proof that it computes what torch did.
-
-The graph is built node by node with `onnx.helper`: exporters fix axes, unroll cells or write weights beside the
-file without saying so. Gate order of the operators: LSTM i, o, f, c (torch: i, f, g, o); GRU z, r, h with
-`linear_before_reset` (torch: r, z, n).
-"""
+"""A run as one ONNX file: the graph, the card inside, and the proof that it computes what torch did."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from monitor import __version__
 from monitor.core.blocks import Floats
@@ -23,15 +16,12 @@ from monitor.core.card import CARD_KEY, OUTPUTS, Card, KnownAnswer, Tensor, writ
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import open_session
 from training.config import FitConfig, flat
-from training.models import RecurrentForecaster, RecurrentModel, WindowClassifier
+from training.graph import build_graph
+from training.models import RecurrentModel
 from training.runs import Outcome, read_run
 
-OPSET = 17
-IR_VERSION = 8  # what opset 17 came with: older runtimes read it too
 TOLERANCE = 1e-4
 BATCHES = (1, 3, 64)
-
-_GATES = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 
 def export(run: Path, out: Path | None = None, say: Callable[[str], None] = print) -> Path:
@@ -142,156 +132,3 @@ def _ask(model: RecurrentModel, window: Floats) -> dict[str, Floats]:
     with torch.no_grad():
         answer = model.outputs(torch.from_numpy(window))
     return {name: answer[name].numpy() for name in OUTPUTS[model.config.task]}
-
-
-def build_graph(model: RecurrentModel) -> onnx.ModelProto:
-    """The model as ONNX: `window` (batch, time, channel) in, the task's outputs out, batch and time dynamic."""
-    graph = _Graph(model)
-    scaled = graph.scaled()
-    state = graph.recurrence(scaled)
-    if isinstance(model, RecurrentForecaster):
-        graph.forecast(scaled, state, model)
-    elif isinstance(model, WindowClassifier):
-        graph.classes(state, model)
-    return graph.model()
-
-
-class _Graph:
-    """Nodes and constants of a graph that is being built; methods return the name of what they compute."""
-
-    def __init__(self, model: RecurrentModel) -> None:
-        self._model = model
-        self._weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
-        self._outputs: list[onnx.ValueInfoProto] = []
-        self._offset = self._scale = ""
-
-    def scaled(self) -> str:
-        """(x - offset) / scale; of symbols the vector of each, (batch, time, feature)."""
-        if self._model.embedding is not None:
-            highest = self._constant("highest", np.float32(self._model.embedding.num_embeddings - 1))
-            known = self._node(
-                "Clip", self._node("Round", "window"), self._constant("zero", np.float32(0)), highest
-            )
-            column = self._constant("column", np.array([2]))
-            numbers = self._node("Cast", self._node("Squeeze", known, column), to=TensorProto.INT64)
-            return self._node("Gather", self._weight("embedding.weight"), numbers)
-        samples = self._model.scaling.samples
-        if samples:
-            early = self._slice("window", 0, samples)
-            self._offset = self._node("ReduceMean", early, axes=[1], keepdims=1)  # (batch, 1, channel)
-            centred = self._node("Sub", early, self._offset)
-            variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)
-            self._scale = self._node("Max", self._node("Sqrt", variance), self._weight("scaling.floor"))
-        else:
-            self._offset, self._scale = self._weight("scaling.offset"), self._weight("scaling.scale")
-        return self._node("Div", self._node("Sub", "window", self._offset), self._scale)
-
-    def recurrence(self, x: str) -> str:
-        """The last layer's state (batch, hidden) after the last step."""
-        shape, fold = self._model.config.model, self._model.fold
-        if fold > 1:
-            x = self._node("Reshape", x, self._constant("fold", np.array([0, -1, fold * self._model.channels])))
-        x = self._node("Transpose", x, perm=[1, 0, 2])  # (step, batch, feature)
-        extra: dict[str, Any] = {"linear_before_reset": 1} if shape.cell == "gru" else {}
-        for layer in range(shape.layers):
-            weights = [self._gates(f"recurrence.weight_{side}_l{layer}") for side in ("ih", "hh")]
-            bias = np.concatenate([self._gates(f"recurrence.bias_{side}_l{layer}") for side in ("ih", "hh")])
-            inputs = [
-                x,
-                self._constant(f"w{layer}", weights[0][None]),
-                self._constant(f"r{layer}", weights[1][None]),
-                self._constant(f"b{layer}", bias[None]),
-            ]
-            last = layer == shape.layers - 1
-            names = (
-                ["", "last"] if last else [f"all_{layer}"]
-            )  # of the last layer only its last state is asked for
-            self._nodes.append(
-                helper.make_node(shape.cell.upper(), inputs, names, hidden_size=shape.hidden, **extra),
-            )
-            if not last:
-                x = self._node(
-                    "Squeeze", names[0], self._constant("axis1", np.array([1]))
-                )  # (step, batch, hidden)
-        return self._node("Squeeze", "last", self._constant("axis0", np.array([0])))  # (batch, hidden)
-
-    def forecast(self, scaled: str, state: str, model: RecurrentForecaster) -> None:
-        """Mean and bounds, (batch, horizon, channel), in the stream's unit."""
-        shape = self._constant("shape", np.array([-1, model.horizon, model.channels]))
-        bottle = state
-        if model.config.model.rank:
-            bottle = self._node("Gemm", state, self._weight("bottleneck.weight"), transB=1)
-        mean = self._linear(bottle, "mean")
-        if taps := model.config.model.direct:
-            flat = self._constant("flat", np.array([-1, taps * model.channels]))
-            newest = self._node("Reshape", self._slice(scaled, -taps, 2**31 - 1), flat)
-            mean = self._node("Add", mean, self._node("Gemm", newest, self._weight("direct.weight"), transB=1))
-        mean = self._node("Reshape", mean, shape)
-        factors = self._weight("factors")
-        below, above = (
-            self._node(
-                "Mul", self._node("Softplus", self._node("Reshape", self._linear(state, side), shape)), factors
-            )
-            for side in ("below", "above")
-        )
-        lower, upper = self._node("Sub", mean, below), self._node("Add", mean, above)
-        for name, value in (("forecast", mean), ("lower", lower), ("upper", upper)):
-            self._output(name, ["batch", model.horizon, model.channels])
-            self._node("Add", self._node("Mul", value, self._scale), self._offset, name=name)
-
-    def classes(self, state: str, model: WindowClassifier) -> None:
-        """Class probabilities, and that of a beat where the task is beats."""
-        if model.config.task == "beats":
-            self._output("beat", ["batch", 1])
-            self._node("Sigmoid", self._linear(state, "beat"), name="beat")
-        self._output("probabilities", ["batch", len(model.config.model.classes)])
-        self._node("Softmax", self._linear(state, "kind"), name="probabilities", axis=-1)
-
-    def model(self) -> onnx.ModelProto:
-        """What has been built."""
-        window = helper.make_tensor_value_info(
-            "window", TensorProto.FLOAT, ["batch", "time", self._model.channels]
-        )
-        constants = list(self._constants.values())
-        graph = helper.make_graph(self._nodes, self._model.config.name, [window], self._outputs, constants)
-        opsets = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(
-            graph,
-            opset_imports=opsets,
-            ir_version=IR_VERSION,
-            producer_name="foretrace",
-            producer_version=__version__,
-        )
-
-    def _gates(self, name: str) -> Floats:
-        """A recurrent weight with its gates in the operator's order."""
-        cell = self._model.config.model.cell
-        gates = np.split(self._weights[name], len(_GATES[cell]))
-        ordered: Floats = np.concatenate([gates[i] for i in _GATES[cell]])
-        return ordered
-
-    def _slice(self, x: str, start: int, end: int) -> str:
-        """`x` from `start` to `end` along its time axis."""
-        bounds = [self._constant(f"at_{n}", np.array([n])) for n in (start, end)]
-        return self._node("Slice", x, *bounds, self._constant("time_axis", np.array([1])))
-
-    def _linear(self, x: str, name: str) -> str:
-        return self._node("Gemm", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), transB=1)
-
-    def _node(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        name = name or f"{operator.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
-        return name
-
-    def _weight(self, name: str) -> str:
-        return self._constant(name, self._weights[name])
-
-    def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
-        return name
-
-    def _output(self, name: str, shape: list[str | int]) -> None:
-        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))

@@ -21,8 +21,8 @@ from training.checkpoints import NAME as CHECKPOINT
 from training.checkpoints import Progress, check_resumable, read_checkpoint, write_checkpoint
 from training.config import FitConfig, Schedule
 from training.datasets import Data, load_data
-from training.models import RecurrentModel, State, build_model, carried
-from training.pools import Batch, Chunks, Windows
+from training.models import RecurrentModel, State, build_model
+from training.pools import Batch, Chunks, Windows, carried
 from training.runlog import EpochLine, RunLog, check_board
 from training.runs import Outcome, commit_here, new_run_folder, read_config, write_json
 

@@ -10,7 +10,6 @@ Symbols come as numbers too: the window then holds which symbol each step is, an
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -272,19 +271,6 @@ class BeatFinder(WindowClassifier):
             "beat": torch.sigmoid(self.beat(state)),
             "probabilities": torch.softmax(self.kind(state), dim=-1),
         }
-
-
-def carried(state: State, rows: int, forget: float = 0.0, random: np.random.Generator | None = None) -> State:
-    """The state of the first `rows` rows as plain numbers: carried on, but no gradient flows back through it.
-
-    Each row but with probability `forget`, drawn from `random`: those begin anew.
-    """
-    if state is None:
-        return None
-    kept = torch.ones(rows, 1) if random is None else torch.from_numpy(random.random((rows, 1)) >= forget)
-    if isinstance(state, tuple):
-        return state[0][:, :rows].detach() * kept.to(state[0]), state[1][:, :rows].detach() * kept.to(state[1])
-    return state[:, :rows].detach() * kept.to(state)
 
 
 def build_model(config: FitConfig, channels: int) -> RecurrentModel:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from training.config import FitConfig
 from training.datasets import Series, cut_windows
+from training.models import State
 
 Batch = tuple[Tensor, Tensor]
 """Values (batch, time, channel) and marks (batch, time)."""
@@ -92,6 +93,19 @@ class Chunks:
             rows = np.array([track[n] for track in self._tracks if len(track) > n])
             values, marks = torch.from_numpy(self._values[rows]), torch.from_numpy(self._marks[rows]).long()
             yield values.to(self._device), marks.to(self._device)
+
+
+def carried(state: State, rows: int, forget: float = 0.0, random: np.random.Generator | None = None) -> State:
+    """The state of the first `rows` rows as plain numbers: carried on, but no gradient flows back through it.
+
+    Each row but with probability `forget`, drawn from `random`: those begin anew.
+    """
+    if state is None:
+        return None
+    kept = torch.ones(rows, 1) if random is None else torch.from_numpy(random.random((rows, 1)) >= forget)
+    if isinstance(state, tuple):
+        return state[0][:, :rows].detach() * kept.to(state[0]), state[1][:, :rows].detach() * kept.to(state[1])
+    return state[:, :rows].detach() * kept.to(state)
 
 
 def _shares(

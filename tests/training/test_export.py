@@ -14,8 +14,9 @@ from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import load_model, open_session
 from tests.training.conftest import changed, tiny
 from tests.training.test_models import stirred, symbols
-from training.export import build_graph, export, prove
+from training.export import export, prove
 from training.fit import fit
+from training.graph import build_graph
 from training.models import build_model
 from training.runs import read_run
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 from monitor.core.errors import ConfigError
 from tests.training.conftest import changed, tiny
 from training.config import LATER, FitConfig, flat, load_config
-from training.models import RecurrentModel, build_model, carried
+from training.models import RecurrentModel, build_model
+from training.pools import carried
 
 CELLS = ("rnn", "lstm", "gru")
 
