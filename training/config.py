@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from monitor.core.card import Cell, Task
+from monitor.core.card import Task
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ConfigError
+from training.shape import ModelShape
 from training.sources import Minutes, RecordingData, RecordsData, SimulatedData, SymbolsData
 
 __all__ = [
@@ -32,41 +33,6 @@ __all__ = [
     "load_config",
     "value_of",
 ]
-
-
-class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The network, and what it is asked."""
-
-    cell: Cell = "gru"
-    layers: int = 1
-    hidden: int = 32
-    rank: int = 0
-    """forecast: width of a bottleneck before the forecast; 0 for none. A smooth signal needs little."""
-    direct: int = 0
-    """forecast: newest samples that also reach the forecast past the recurrence, linearly."""
-    rate_hz: float = 0.0
-    """Samples a second the model works at; 0 for the data's own."""
-    window: int = 50
-    samples_per_step: int = 1
-    hop: int = 5
-    horizon: int = 0
-    coverage: float = 0.9
-    """forecast: share of values the interval shall hold."""
-    scaling: Literal["fixed", "window"] = "fixed"
-    """How the graph scales its input: by figures of the training data, or by mean and spread of the window's
-    first `train.first_step` steps."""
-    scale_floor: float = 1e-3
-    """window scaling: the smallest spread it divides by, in the stream's unit."""
-    classes: tuple[str, ...] = ()
-    """classify and beats: the first is the quiet one, which is never flagged."""
-    delay: int = 0
-    """beats: steps between a beat and the window's end that tells of it."""
-    label_steps: int = 0
-    """classify: the label speaks of the last so many steps."""
-    embedding: int = 16
-    """symbols: length of the learned vector that stands for each."""
-    initialisation: Literal["xavier", "orthogonal", "torch"] = "xavier"
-    """orthogonal: of the recurrent matrices; torch: as the library does unasked."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,8 +116,12 @@ def base_of(signal: str | None, recording: str | None, symbols: str | None) -> d
 
 
 LATER = (
+    "model.bidirectional",
     "model.embedding",
+    "model.frame",
+    "model.frame_hop",
     "model.initialisation",
+    "model.pool",
     "train.forget",
     "train.loss",
     "train.schedule",
@@ -271,6 +241,32 @@ def _check(config: FitConfig, where: str) -> None:
             "others",
         ),
     ]
+    problems += _pooling_problems(config, symbols=symbols)
     for holds, key, expected, got in problems:
         if not holds:
             raise ConfigError(f"{where}: {key}: expected {expected}, got {got}")
+
+
+def _pooling_problems(config: FitConfig, *, symbols: bool) -> list[tuple[bool, str, str, Any]]:
+    model, train = config.model, config.train
+    pooled = model.pool == "odds"
+    return [
+        (
+            not pooled or (config.task == "classify" and not symbols),
+            "model.pool",
+            "'last' for this task",
+            model.pool,
+        ),
+        (
+            not pooled or train.first_step == model.window,
+            "train.first_step",
+            "model.window, as model.pool = 'odds' asks for the whole window",
+            train.first_step,
+        ),
+        (not pooled or not train.stateful, "train.stateful", "false with model.pool = 'odds'", True),
+        (pooled or not model.bidirectional, "model.bidirectional", "false without model.pool = 'odds'", True),
+        (pooled or not model.frame, "model.frame", "0 without model.pool = 'odds'", model.frame),
+        (0 <= model.frame <= model.window, "model.frame", "0 to model.window", model.frame),
+        (not model.frame or model.samples_per_step == 1, "model.samples_per_step", "1 with model.frame", "more"),
+        (1 <= model.frame_hop <= max(model.frame, 1), "model.frame_hop", "1 to model.frame", model.frame_hop),
+    ]

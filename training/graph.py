@@ -67,33 +67,57 @@ class _Graph:
         return self._node("Div", self._node("Sub", "window", self._offset), self._scale)
 
     def recurrence(self, x: str) -> str:
-        """The last layer's state (batch, hidden) after the last step."""
-        shape, fold = self._model.config.model, self._model.fold
-        if fold > 1:
-            x = self._node("Reshape", x, self._constant("fold", np.array([0, -1, fold * self._model.channels])))
-        x = self._node("Transpose", x, perm=[1, 0, 2])  # (step, batch, feature)
+        """The last layer's state (batch, hidden) after the last step; pooled, (step, batch, width) at each."""
+        shape = self._model.config.model
+        x = self._steps(x)  # (step, batch, feature)
+        pooled = shape.pool == "odds"
         extra: dict[str, Any] = {"linear_before_reset": 1} if shape.cell == "gru" else {}
+        if shape.bidirectional:
+            extra["direction"] = "bidirectional"
         for layer in range(shape.layers):
-            weights = [self._gates(f"recurrence.weight_{side}_l{layer}") for side in ("ih", "hh")]
-            bias = np.concatenate([self._gates(f"recurrence.bias_{side}_l{layer}") for side in ("ih", "hh")])
+            ways = [f"l{layer}", f"l{layer}_reverse"][: 1 + shape.bidirectional]
+            sides = ("ih", "hh")
+            weights = [
+                np.stack([self._gates(f"recurrence.weight_{side}_{way}") for way in ways]) for side in sides
+            ]
+            bias = [
+                np.concatenate([self._gates(f"recurrence.bias_{side}_{way}") for side in sides]) for way in ways
+            ]
             inputs = [
                 x,
-                self._constant(f"w{layer}", weights[0][None]),
-                self._constant(f"r{layer}", weights[1][None]),
-                self._constant(f"b{layer}", bias[None]),
+                self._constant(f"w{layer}", weights[0]),  # (way, gate * hidden, feature)
+                self._constant(f"r{layer}", weights[1]),
+                self._constant(f"b{layer}", np.stack(bias)),
             ]
-            last = layer == shape.layers - 1
-            names = (
-                ["", "last"] if last else [f"all_{layer}"]
-            )  # of the last layer only its last state is asked for
+            last = layer == shape.layers - 1 and not pooled  # then only its last state is asked for
+            names = ["", "last"] if last else [f"all_{layer}"]
             self._nodes.append(
                 helper.make_node(shape.cell.upper(), inputs, names, hidden_size=shape.hidden, **extra),
             )
-            if not last:
-                x = self._node(
-                    "Squeeze", names[0], self._constant("axis1", np.array([1]))
-                )  # (step, batch, hidden)
+            if last:
+                break
+            x = names[0]  # (step, way, batch, hidden)
+            if shape.bidirectional:
+                x = self._node("Transpose", x, perm=[0, 2, 1, 3])
+                x = self._node("Reshape", x, self._constant("both_ways", np.array([0, 0, 2 * shape.hidden])))
+            else:
+                x = self._node("Squeeze", x, self._constant("axis1", np.array([1])))
+        if pooled:
+            return x  # (step, batch, width)
         return self._node("Squeeze", "last", self._constant("axis0", np.array([0])))  # (batch, hidden)
+
+    def _steps(self, x: str) -> str:
+        """What the recurrence reads, (step, batch, feature), of the scaled window (batch, time, channel)."""
+        shape, fold, channels = self._model.config.model, self._model.fold, self._model.channels
+        if shape.frame:  # frames overlap: a convolution that copies, its kernels all zero but for a single one
+            copies = np.tile(np.eye(shape.frame, dtype=np.float32)[:, None], (channels, 1, 1))
+            x = self._node("Transpose", x, perm=[0, 2, 1])  # (batch, channel, time)
+            copy = self._constant("copies", copies)  # (channel * frame, 1, frame)
+            x = self._node("Conv", x, copy, group=channels, strides=[shape.frame_hop])
+            return self._node("Transpose", x, perm=[2, 0, 1])
+        if fold > 1:
+            x = self._node("Reshape", x, self._constant("fold", np.array([0, -1, fold * channels])))
+        return self._node("Transpose", x, perm=[1, 0, 2])
 
     def forecast(self, scaled: str, state: str, model: RecurrentForecaster) -> None:
         """Mean and bounds, (batch, horizon, channel), in the stream's unit."""
@@ -125,7 +149,20 @@ class _Graph:
             self._output("beat", ["batch", 1])
             self._node("Sigmoid", self._linear(state, "beat"), name="beat")
         self._output("probabilities", ["batch", len(model.config.model.classes)])
-        self._node("Softmax", self._linear(state, "kind"), name="probabilities", axis=-1)
+        logits = self._summed_odds(state) if model.pooled else self._linear(state, "kind")
+        self._node("Softmax", logits, name="probabilities", axis=-1)
+
+    def _summed_odds(self, states: str) -> str:
+        """Logits (batch, class) of `states` (step, batch, width): see training/odds.py."""
+        x = states
+        for part in ("both", "evidence"):
+            weight, bias = (self._weights[f"kind.{part}.{of}"] for of in ("weight", "bias"))
+            x = self._node("MatMul", x, self._constant(f"kind.{part}.turned", weight.T))
+            x = self._node("Add", x, self._constant(f"kind.{part}.bias", bias))
+            x = self._node("Relu", x) if part == "both" else x
+        odds = self._node("ReduceLogSumExp", x, axes=[0], keepdims=0)  # (batch, class - 1)
+        pads = self._constant("quiet", np.array([0, 1, 0, 0]))
+        return self._node("Pad", odds, pads)  # the quiet class, of which nothing speaks, is 0
 
     def model(self) -> onnx.ModelProto:
         """What has been built."""

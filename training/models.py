@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from monitor.core.card import Cell
 from training.config import FitConfig, SymbolsData
+from training.odds import SummedOdds
 
 State = Tensor | tuple[Tensor, Tensor] | None
 """What a recurrence remembers: h (layer, batch, hidden), an LSTM (h, c); None at the start of everything."""
@@ -26,30 +27,64 @@ CELLS: dict[Cell, type[nn.RNN | nn.LSTM | nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.
 class Scaling(nn.Module):
     """(x - offset) / scale: by fixed figures of the training data, or by mean and spread of the window itself.
 
-    Of the window only the first `samples` count, which every step that is asked has seen: so that training may
-    ask at many steps of one window, and none of them learns from figures that hold its own future.
+    window: of the window only the first `samples` count, which every step that is asked has seen: so that training
+    may ask at many steps of one window, and none of them learns from figures that hold its own future.
+    running: each step is scaled by what the window held up to its end. That needs no look ahead, so it can be
+    carried from step to step (leapfrog). Before there is much to go by, the spread leans on that of the training
+    data (`scale`), as if PRIOR_STEPS steps of that had been seen.
     """
+
+    PRIOR_STEPS = 8
 
     offset: Tensor
     scale: Tensor
     floor: Tensor
 
-    def __init__(self, channels: int, samples: int, floor: float) -> None:
+    def __init__(self, channels: int, kind: str, samples: int, fold: int, floor: float) -> None:
         super().__init__()
-        self.samples = samples
+        self.kind, self.samples, self.fold = kind, samples, fold
+        self.prior = float(self.PRIOR_STEPS * fold)
         self.register_buffer("offset", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("floor", torch.tensor(floor))
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The scaled window, and the offset and scale that lead back to the stream's unit."""
-        if not self.samples:
-            return (window - self.offset) / self.scale, self.offset, self.scale
-        early = window[:, : self.samples]  # (batch, early time, channel)
-        offset = early.mean(dim=1, keepdim=True)  # (batch, 1, channel)
-        spread = (early - offset).square().mean(dim=1, keepdim=True).sqrt()  # (batch, 1, channel)
-        scale = torch.maximum(spread, self.floor)
-        return (window - offset) / scale, offset, scale
+        """The scaled window, and the offset and scale that lead back to the stream's unit.
+
+        These two are (channel,), by the window (batch, 1, channel), running (batch, step, channel).
+        """
+        match self.kind:
+            case "window":
+                early = window[:, : self.samples]  # (batch, early time, channel)
+                offset = early.mean(dim=1, keepdim=True)  # (batch, 1, channel)
+                spread = (early - offset).square().mean(dim=1, keepdim=True).sqrt()  # (batch, 1, channel)
+                scale = torch.maximum(spread, self.floor)
+                return (window - offset) / scale, offset, scale
+            case "running":
+                offset, scale = self._running(window)
+                repeats = (figure.repeat_interleave(self.fold, dim=1) for figure in (offset, scale))
+                return (window - next(repeats)) / next(repeats), offset, scale
+            case _:
+                return (window - self.offset) / self.scale, self.offset, self.scale
+
+    def _running(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread (batch, step, channel) of each window from its start to the end of each step."""
+        batch, time, channel = window.shape
+        first = window[:, :1]  # (batch, 1, channel); sums of what lies near 0 keep their digits
+        steps = (window - first).reshape(batch, time // self.fold, self.fold, channel)
+        total, squares = (figure.sum(dim=2).cumsum(dim=1) for figure in (steps, steps.square()))
+        seen = torch.arange(1, steps.shape[1] + 1, device=window.device)[:, None] * float(self.fold)  # (step, 1)
+        mean = total / seen
+        around = (squares - total * mean).clamp(min=0.0)
+        spread = ((around + self.prior * self.scale.square()) / (seen + self.prior)).sqrt()
+        return first + mean, torch.maximum(spread, self.floor)
+
+
+def figure_at(figure: Tensor, first: int) -> Tensor:
+    """An offset or a scale as it stands at each step from `first` on, to go with (batch, step, time, channel)."""
+    if figure.dim() == 1:
+        return figure
+    return (figure[:, first - 1 :] if figure.shape[1] > 1 else figure)[:, :, None]
 
 
 class RecurrentModel(nn.Module):
@@ -60,12 +95,14 @@ class RecurrentModel(nn.Module):
         shape = config.model
         self.config, self.channels = config, channels
         self.fold = shape.samples_per_step
-        early = config.train.first_step * self.fold if shape.scaling == "window" else 0
-        self.scaling = Scaling(channels, early, shape.scale_floor)
+        early = config.train.first_step * self.fold
+        self.scaling = Scaling(channels, shape.scaling, early, self.fold, shape.scale_floor)
         symbols = isinstance(config.data, SymbolsData)
         self.embedding = nn.Embedding(len(shape.classes), shape.embedding) if symbols else None
-        width = shape.embedding if symbols else self.fold * channels
-        self.recurrence = CELLS[shape.cell](width, shape.hidden, shape.layers, batch_first=True)
+        width = shape.embedding if symbols else (shape.frame or self.fold) * channels
+        self.recurrence = CELLS[shape.cell](
+            width, shape.hidden, shape.layers, batch_first=True, bidirectional=shape.bidirectional
+        )
 
     @property
     def earliest(self) -> int:
@@ -78,6 +115,8 @@ class RecurrentModel(nn.Module):
         if self.embedding is not None:
             numbers = scaled[:, :, 0].round().clamp(0, self.embedding.num_embeddings - 1).long()  # (batch, step)
             steps = self.embedding(numbers)  # (batch, step, feature)
+        elif frame := self.config.model.frame:
+            steps = scaled.unfold(1, frame, self.config.model.frame_hop).flatten(2)  # (batch, step, feature)
         else:
             steps = scaled.reshape(batch, time // self.fold, self.fold * channel)  # (batch, step, feature)
         outputs, after = self.recurrence(steps, before)  # (batch, step, hidden)
@@ -139,15 +178,20 @@ class RecurrentForecaster(RecurrentModel):
         self.register_buffer("factors", torch.ones(self.horizon, channels))
         self.initialise()
 
-    def heads(self, scaled: Tensor, states: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and uncalibrated half-widths below and above it, (batch, asked step, horizon, channel) each."""
+    def heads(
+        self, window: Tensor, states: Tensor, first: int, offset: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and uncalibrated half-widths below and above it, (batch, asked step, horizon, channel) each.
+
+        All of them scaled; `offset` and `scale` are those of the asked steps.
+        """
         shape = (*states.shape[:-1], self.horizon, self.channels)
         mean = self.mean(self.bottleneck(states))  # (batch, asked step, horizon * channel)
         if self.direct is not None:
             taps = self.config.model.direct
-            newest = scaled[:, first * self.fold - taps :].unfold(1, taps, self.fold)
-            newest = newest.transpose(2, 3).flatten(2)  # (batch, asked step, taps * channel)
-            mean = mean + self.direct(newest)
+            newest = window[:, first * self.fold - taps :].unfold(1, taps, self.fold)
+            newest = newest.transpose(2, 3)  # (batch, asked step, taps, channel)
+            mean = mean + self.direct(((newest - offset) / scale).flatten(2))
         below = functional.softplus(self.below(states)).reshape(shape)
         above = functional.softplus(self.above(states)).reshape(shape)
         return mean.reshape(shape), below, above
@@ -160,15 +204,14 @@ class RecurrentForecaster(RecurrentModel):
         before: State = None,
     ) -> tuple[Tensor, State]:
         """Error of the mean, and pinball loss of the two bounds around it (their gradient spares it)."""
-        scaled, offset, scale = self.scaling(values[:, : -self.horizon])
+        window = values[:, : -self.horizon]
+        scaled, offset, scale = self.scaling(window)
+        offset, scale = figure_at(offset, first), figure_at(scale, first)
         # Targets of step s are the `horizon` samples after it.
-        targets = (values[:, self.fold :] - offset) / scale
-        targets = targets.unfold(1, self.horizon, self.fold)[
-            :, first - 1 :
-        ]  # (batch, asked step, channel, horizon)
-        targets = targets.transpose(2, 3)  # (batch, asked step, horizon, channel)
+        targets = values[:, self.fold :].unfold(1, self.horizon, self.fold)[:, first - 1 :]
+        targets = (targets.transpose(2, 3) - offset) / scale  # (batch, asked step, horizon, channel)
         states, after = self.states(scaled, first, before)  # (batch, asked step, hidden)
-        mean, below, above = self.heads(scaled, states, first)
+        mean, below, above = self.heads(window, states, first, offset, scale)
         error = targets - mean.detach()
         miss = (1 - self.config.model.coverage) / 2
         # Pinball loss of the quantiles `miss` and 1 - `miss`: the further outside, the dearer.
@@ -187,8 +230,12 @@ class RecurrentForecaster(RecurrentModel):
         """`forecast`, `lower` and `upper`, each (batch, horizon, channel), in the stream's unit."""
         scaled, offset, scale = self.scaling(window)
         last = window.shape[1] // self.fold
+        offset, scale = figure_at(offset, last), figure_at(scale, last)
         states, _ = self.states(scaled, last)  # (batch, 1, hidden)
-        mean, below, above = (head[:, 0] for head in self.heads(scaled, states, last))  # (batch, horizon, channel)
+        heads = self.heads(window, states, last, offset, scale)
+        mean, below, above = (head[:, 0] for head in heads)  # (batch, horizon, channel)
+        if offset.dim() > 1:
+            offset, scale = offset[:, 0], scale[:, 0]  # (batch, 1, channel)
         return {
             "forecast": mean * scale + offset,
             "lower": (mean - below * self.factors) * scale + offset,
@@ -203,8 +250,10 @@ class WindowClassifier(RecurrentModel):
 
     def __init__(self, config: FitConfig, channels: int) -> None:
         super().__init__(config, channels)
-        classes = len(config.model.classes)
-        self.kind = nn.Linear(config.model.hidden, classes)
+        shape, classes = config.model, len(config.model.classes)
+        self.pooled = shape.pool == "odds"
+        width = shape.hidden * (1 + shape.bidirectional)
+        self.kind = SummedOdds(width, shape.hidden, classes) if self.pooled else nn.Linear(width, classes)
         weights = config.train.class_weights or (1.0,) * classes
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
         self.initialise()
@@ -212,7 +261,8 @@ class WindowClassifier(RecurrentModel):
     def loss(self, values: Tensor, marks: Tensor, first: int, before: State = None) -> tuple[Tensor, State]:
         """Cross-entropy at every asked step; a mark below 0 says that the step has no clear answer."""
         scaled, _, _ = self.scaling(values)
-        states, after = self.states(scaled, first, before)
+        # Pooled, only the whole window is asked: its last step, after all of them have been heard.
+        states, after = self.states(scaled, 1 if self.pooled else first, before)
         logits = self.kind(states)  # (batch, asked step, class)
         asked = marks[:, self.fold - 1 :: self.fold][:, first - 1 :]  # (batch, asked step)
         loss = functional.cross_entropy(
@@ -223,8 +273,10 @@ class WindowClassifier(RecurrentModel):
     def outputs(self, window: Tensor) -> dict[str, Tensor]:
         """`probabilities` (batch, class)."""
         scaled, _, _ = self.scaling(window)
-        state = self.states(scaled, window.shape[1] // self.fold)[0][:, 0]  # (batch, hidden)
-        return {"probabilities": torch.softmax(self.kind(state), dim=-1)}
+        states = self.states(scaled, 1 if self.pooled else window.shape[1] // self.fold)[
+            0
+        ]  # (batch, step, hidden)
+        return {"probabilities": torch.softmax(self.kind(states)[:, 0], dim=-1)}
 
 
 class BeatFinder(WindowClassifier):

@@ -88,6 +88,35 @@ def test_torch_and_onnxruntime_agree(cell: str, layers: int, channels: int, task
     assert len(content) < weights + 6000  # nothing is stored twice, nothing unrolled
 
 
+ODDS: dict[str, Any] = {"pool": "odds", "label_steps": 12, "classes": ["quiet", "spike", "step"]}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(
+    "shape",
+    [{}, {"bidirectional": True}, {"bidirectional": True, "frame": 5, "frame_hop": 2}, {"samples_per_step": 3}],
+)
+def test_odds_summed_over_the_steps_are_served_alike(cell: str, layers: int, shape: dict[str, Any]) -> None:
+    config = changed(tiny("classify", cell=cell, layers=layers, **ODDS, **shape), train={"first_step": 12})
+    network = stirred(config, 2)
+    content = build_graph(network).SerializeToString()
+    said: list[str] = []
+    assert prove(content, network, said.append) < 2e-5
+    assert [line.partition(",")[0] for line in said] == ["batch  1", "batch  3", "batch 64"]
+    network.kind.evidence.bias.data += 0.5
+    with pytest.raises(ModelError, match="differ"):
+        prove(content, network, lambda _: None)
+
+
+def test_a_network_that_reads_both_ways_is_trained_and_served(tmp_path: Path) -> None:
+    model = {"pool": "odds", "bidirectional": True, "frame": 4, "frame_hop": 2, "label_steps": 12}
+    run = fit(changed(tiny("classify", **model), train={"first_step": 12}), None, tmp_path)
+    loaded = load_model(export(run, None, lambda _: None))
+    assert loaded.card.training["model.bidirectional"] is True
+    assert loaded.card.label_steps == 12
+
+
 def test_two_networks_are_told_apart() -> None:
     torch.manual_seed(0)
     one, other = (build_model(tiny(), channels=1) for _ in range(2))

@@ -198,6 +198,31 @@ def test_a_wrong_key_says_what_was_expected(keys: list[str], complaint: str) -> 
 @pytest.mark.parametrize(
     ("keys", "complaint"),
     [
+        (["model.pool=odds"], "train.first_step: expected model.window, as model.pool = 'odds' asks"),
+        (["model.pool=odds", "train.first_step=12", "train.stateful=true"], "train.stateful: expected false with"),
+        (["model.bidirectional=true"], "model.bidirectional: expected false without model.pool = 'odds'"),
+        (["model.frame=4"], "model.frame: expected 0 without model.pool = 'odds', got 4"),
+        (["model.pool=odds", "train.first_step=12", "model.frame=13"], "model.frame: expected 0 to model.window"),
+        (
+            ["model.pool=odds", "train.first_step=12", "model.frame=4", "model.samples_per_step=2"],
+            "model.samples_per_step: expected 1 with model.frame",
+        ),
+        (
+            ["model.pool=odds", "train.first_step=12", "model.frame=4", "model.frame_hop=5"],
+            "model.frame_hop: expected 1 to model.frame, got 5",
+        ),
+        (["task=forecast", "model.horizon=3", "model.pool=odds"], "model.pool: expected 'last' for this task"),
+    ],
+)
+def test_a_window_whose_odds_are_summed_is_asked_as_a_whole(keys: list[str], complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, keys, msgspec.to_builtins(tiny("classify")))
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
         (["model.samples_per_step=2"], "model: expected samples_per_step"),
         (["task=forecast", "model.horizon=3"], "task: expected 'classify' for symbols"),
         (["conditioning.low_pass_hz=2"], "conditioning: expected none"),
