@@ -55,9 +55,8 @@ class _Graph:
             column = self._constant("column", np.array([2]))
             numbers = self._node("Cast", self._node("Squeeze", known, column), to=TensorProto.INT64)
             return self._node("Gather", self._weight("embedding.weight"), numbers)
-        samples = self._model.scaling.samples
-        if samples:
-            early = self._slice("window", 0, samples)
+        if self._model.scaling.kind == "window":
+            early = self._slice("window", 0, self._model.scaling.samples)
             self._offset = self._node("ReduceMean", early, axes=[1], keepdims=1)  # (batch, 1, channel)
             centred = self._node("Sub", early, self._offset)
             variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)

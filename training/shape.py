@@ -27,11 +27,12 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     horizon: int = 0
     coverage: float = 0.9
     """forecast: share of values the interval shall hold."""
-    scaling: Literal["fixed", "window"] = "fixed"
-    """How the graph scales its input: by figures of the training data, or by mean and spread of the window's
-    first `train.first_step` steps."""
+    scaling: Literal["fixed", "window", "running"] = "fixed"
+    """How the graph scales its input: by figures of the training data, by mean and spread of the window's first
+    `train.first_step` steps, or by those of the window up to each step. A model that scales by the window's first
+    steps cannot leapfrog: it would have to know them before they come."""
     scale_floor: float = 1e-3
-    """window scaling: the smallest spread it divides by, in the stream's unit."""
+    """window and running scaling: the smallest spread it divides by, in the stream's unit."""
     classes: tuple[str, ...] = ()
     """classify and beats: the first is the quiet one, which is never flagged."""
     delay: int = 0
