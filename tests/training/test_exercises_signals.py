@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from monitor.core.errors import ConfigError
+from monitor.inference import load_model
 from training.baselines import Autoregression, fit_autoregression, fit_sinusoid, persistence, seasonal
-from training.exercises import lookback
+from training.evaluate import Settings, evaluate
+from training.exercises import lookback, spikes
 from training.exercises import spike_detectors as detectors
+from training.exercises.learning import Recipe
 from training.exercises.next_value import NextValue
 from training.exercises.result import Options, Result, as_json, keep
 from training.export import export
@@ -62,11 +65,30 @@ def test_an_exercise_gives_tables_figures_and_notes(
     assert as_json(name, result)["tables"]
 
 
-@pytest.mark.parametrize("name", ["sine-rnn", "sine-lstm"])
+@pytest.mark.parametrize("name", ["sine-rnn", "sine-lstm", "spikes"])
 def test_the_best_model_can_be_exported(name: str, results: Callable[[str], tuple[Result, Path]]) -> None:
     result, _ = results(name)
     assert result.run is not None
     assert export(result.run, say=lambda _: None).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("cell", list(spikes.CELLS))
+def test_the_fair_tasks_network_is_served_as_it_was_judged(cell: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    torch.manual_seed(0)
+    finder = spikes.train_finder(cell, lambda: detectors.fair_windows(random, 64), Recipe(5, 3e-3))
+    run = spikes.keep_best(cell, finder, 1.0, 0, Options(quick=True, out=tmp_path), 5)
+    model = load_model(export(run, say=lambda _: None))
+    windows = detectors.fair_windows(random, 100).values
+    expected = 1 / (1 + np.exp(-spikes.logits_of(finder, windows)))
+    told = model.run(windows[:, :, None].astype(np.float32))["probabilities"]
+    np.testing.assert_allclose(told[:, 1], expected, atol=1e-5)
+    assert 0 < model.card.thresholds["spike"] < 1
+    assert "exercise spikes" in model.card.source.name
+    assert "fair-spikes" in model.card.source.validation
+    live = evaluate(model.path, str(tmp_path / "fair-spikes.csv"), Settings(), lambda _: None)
+    assert live["total"]["seconds"] > 200  # through the monitor's own engine
+    assert "spike" in str(live["total"])
 
 
 def test_the_same_seed_gives_the_same_figures(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from monitor.core.blocks import Floats
-from monitor.core.card import Cell
+from monitor.core.card import Cell, Source
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import MonitorError
 from monitor.recordings import TOY, read_recording
 from training.config import FitConfig, ModelShape, RecordingData, Schedule
-from training.exercises.keeping import keep_forecaster
+from training.exercises.keeping import digest_of, keep_model
 from training.exercises.next_value import History, NextValue
 from training.exercises.result import Options
 from training.preparation import Scale
@@ -55,20 +54,17 @@ def keep_run(
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
     weights["scaling.offset"] = torch.tensor([float(scale.offset)])
     weights["scaling.scale"] = torch.tensor([float(scale.spread)])
+    learned = f"{len(clean)} samples from the start, at {rate_hz:g} Hz, 70 % to train on"
+    source = Source(recording.name, "", digest_of(clean.astype("f8")), learned)
     try:
-        folder = keep_forecaster(
-            config, weights, clean.astype("f8"), options.out, steps=history.best_epoch, seconds=history.seconds
+        folder = keep_model(
+            config, weights, source, options.out, steps=history.best_epoch, seconds=history.seconds
         )
     except MonitorError as error:
         return (
             None,
             f"No run folder: its interval cannot be calibrated on this recording ({error}).",
         )
-    path = folder / "outcome.json"
-    outcome = json.loads(path.read_text())
-    outcome["data"]["name"] = recording.name
-    outcome["data"]["train"] = f"{len(clean)} samples from the start, at {rate_hz:g} Hz, 70 % to train on"
-    path.write_text(json.dumps(outcome, indent=2) + "\n")
     return folder, (
         f"The best network split by time ({cell.upper()}, hidden {config.model.hidden}) is kept as a run that "
         "`training export` takes. It answers on a whole window and forecasts one value."

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from monitor.core.card import Source
 from monitor.core.signals import STEP_RAD
 from training.baselines import Array, fit_autoregression, fit_sinusoid, persistence, seasonal
 from training.config import FitConfig, Minutes, ModelShape, Schedule, SimulatedData
-from training.exercises.keeping import keep_forecaster
+from training.exercises.keeping import digest_of, keep_model
 from training.exercises.learning import Recipe, begin, mean_of, spread_of, train
 from training.exercises.lookback import (
     HORIZON,
@@ -217,7 +218,8 @@ def keep(seer: Seer, series: Array, seed: int, options: Options, *, steps: int, 
     )
     weights = {name: value for name, value in seer.state_dict().items() if not name.startswith("mean")}
     weights |= {f"mean.{part}": seer.state_dict()[f"mean.{part}"][HORIZON:] for part in ("weight", "bias")}
-    return keep_forecaster(config, weights, series, options.out, steps=steps, seconds=seconds)
+    told = Source("exercise sine-rnn", "", digest_of(series), f"{len(series)} simulated samples")
+    return keep_model(config, weights, told, options.out, steps=steps, seconds=seconds)
 
 
 NOTES = [
