@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from pathlib import Path
 
 import aiomqtt
@@ -24,18 +25,43 @@ def open_client(
         identifier=client_id,
         clean_session=clean,
         will=will,
+        tls_context=_tls_of(settings),
         keepalive=settings.keepalive_s,
         timeout=10,
     )
 
 
+def check_settings(settings: Mqtt) -> None:
+    """Raises ConfigError for a file that cannot be used: that is not a lost connection, to be tried again."""
+    password_of(settings)
+    _tls_of(settings)
+
+
+def _tls_of(settings: Mqtt) -> ssl.SSLContext | None:
+    if not settings.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"mqtt.ca_file: expected certificates (PEM) in {settings.ca_file}: {error}") from error
+    if settings.cert_file:
+        try:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"mqtt.cert_file, mqtt.key_file: expected a certificate and its key (PEM) in "
+                f"{settings.cert_file} and {settings.key_file}: {error}"
+            ) from error
+    return context
+
+
 def password_of(settings: Mqtt) -> str | None:
     """The first line of the password file; raises ConfigError when there is none."""
     if not settings.password_file:
-        return None
+        return settings.password or None
     try:
         return Path(settings.password_file).read_text().splitlines()[0]
-    except (OSError, IndexError) as error:
+    except (OSError, IndexError, UnicodeDecodeError) as error:
         raise ConfigError(f"mqtt.password_file: cannot read a line from {settings.password_file}") from error
 
 

@@ -19,6 +19,8 @@ VERBS = {
     "replay": ("monitor.verbs.senders", "Send a recording to a daemon."),
     "simulate": ("monitor.verbs.senders", "Send a simulated signal to a daemon."),
     "alarms": ("monitor.verbs.client", "List or acknowledge alarms."),
+    "reload": ("monitor.verbs.client", "Have the daemon read its configuration and models again."),
+    "keys": ("monitor.verbs.keys", "Make a key for a daemon or for a client of one."),
     "models": ("monitor.verbs.models", "List model files, and explain one."),
     "check": ("monitor.verbs.daemon", "Check the configuration and the models; open no socket."),
     "config": ("monitor.verbs.daemon", "Print the configuration that would be used."),

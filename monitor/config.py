@@ -3,6 +3,9 @@
 Flags win over the environment, the environment over the file, the file over the defaults. The environment has
 one rule: MONITOR_SECTION__KEY=value sets `key` of `[section]`, MONITOR_KEY=value a key at the top. Values are
 read as TOML where they are TOML, else as text.
+
+Secrets come from files or from the environment, never from a flag, which every user of the machine can see; they
+are never shown.
 """
 
 from __future__ import annotations
@@ -44,12 +47,41 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The broker; empty turns it off."""
     port: Port = 1883
     qos: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
+    tls: bool = False
+    """Encrypt, and check the broker's certificate and name; brokers listen for that on 8883."""
+    ca_file: str = ""
+    """Certificates (PEM) that may sign the broker's; empty takes those of the system."""
+    cert_file: str = ""
+    """Our own certificate (PEM), where the broker asks for one."""
+    key_file: str = ""
     username: str = ""
     password_file: str = ""
     """File whose first line is the password."""
+    password: str = ""
+    """The password itself, for the environment (MONITOR_MQTT__PASSWORD); the file wins."""
     keepalive_s: Count = 15
     reconnect_max_s: Positive = 30.0
     """Longest wait between two attempts to connect."""
+
+    def __post_init__(self) -> None:
+        """What does not go together."""
+        if (self.ca_file or self.cert_file or self.key_file) and not self.tls:
+            raise ValueError("ca_file, cert_file and key_file count with `tls = true` only")
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file go together")
+
+    def __repr__(self) -> str:
+        """Without the password: a repr ends up in logs."""
+        return f"Mqtt(host={self.host!r}, port={self.port}, tls={self.tls}, username={self.username!r})"
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Encryption of, and admission to, the ZeroMQ sockets."""
+
+    secret_file: str = ""
+    """The daemon's key, as `monitor keys` makes it; empty leaves the sockets to whoever reaches them."""
+    allowed_file: str = ""
+    """Who may connect: a line `PUBLIC-KEY NAME MAY` for each client. The daemon's own key always may."""
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,12 +155,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Folder of further model files; those of the same name win over the shipped ones."""
     zeromq: ZeroMQ = ZeroMQ()
     mqtt: Mqtt = Mqtt()
+    keys: Keys = Keys()
     feed: Feed = Feed()
     inference: Inference = Inference()
     limits: Limits = Limits()
     alarm_log: AlarmLog = AlarmLog()
     streams: tuple[StreamRule, ...] = DEFAULT_STREAMS
     alarms: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Who may give commands must be known."""
+        if is_exposed(self.feed.control) and not self.keys.secret_file:
+            raise ValueError(
+                f"feed.control: {self.feed.control} can be reached from other machines, and there are no keys; "
+                "bind it to 127.0.0.1 or ipc:///PATH, or set keys.secret_file"
+            )
+        if self.keys.allowed_file and not self.keys.secret_file:
+            raise ValueError("keys.allowed_file counts with keys.secret_file only; `monitor keys` makes one")
 
     def plan_of(self, stream: str) -> Plan | None:
         """The plan of the first entry that matches the stream's name."""
@@ -138,7 +181,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return None
 
 
+def is_exposed(address: str) -> bool:
+    """Whether other machines can reach a ZeroMQ socket that is bound there."""
+    host = address.removeprefix("tcp://").rpartition(":")[0]
+    return address.startswith("tcp://") and not (host in ("localhost", "[::1]") or host.startswith("127."))
+
+
 Origins = dict[str, str]
+
+SECRETS = frozenset({"mqtt.password"})
+HIDDEN = "(hidden)"
 
 
 def load_config(
@@ -154,6 +206,8 @@ def load_config(
             key = variable.removeprefix("MONITOR_").lower().replace("__", ".")
             _set(data, origins, key, environment[variable], f"environment {variable}")
     for key, value in flags:
+        if key in SECRETS:
+            raise ConfigError(f"{key}: a flag can be seen by every user of this machine; use {key}_file instead")
         _set(data, origins, key, value, f"flag {key}={value}")
     try:
         return msgspec.convert(data, Config), origins
@@ -174,7 +228,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Origins]:
 
 def _set(data: dict[str, Any], origins: Origins, key: str, text: str, origin: str) -> None:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = text if key in SECRETS else tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
     *sections, name = key.split(".")
@@ -202,6 +256,16 @@ def _flat(data: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     return rows
 
 
+def shown_config(config: Config) -> dict[str, Any]:
+    """The configuration as maps and lists, its secrets hidden."""
+    shown: dict[str, Any] = msgspec.to_builtins(config)
+    for secret in SECRETS:
+        section, _, key = secret.partition(".")
+        if shown[section][key]:
+            shown[section][key] = HIDDEN
+    return shown
+
+
 def flat_config(config: Config) -> list[tuple[str, Any]]:
-    """Every key with its value, as "section.key"."""
-    return _flat(msgspec.to_builtins(config))
+    """Every key with its value, as "section.key", secrets hidden."""
+    return _flat(shown_config(config))

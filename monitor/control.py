@@ -7,9 +7,11 @@ A request names its `command`; a reply has `error` (empty when all went well) an
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import itertools
-from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 import zmq
@@ -22,6 +24,7 @@ from monitor.sockets import Socket
 T = TypeVar("T")
 
 RETRY_S = 1.0
+MAX_REQUEST_BYTES = 64 * 1024
 
 
 class GetStatus(msgspec.Struct, frozen=True, tag_field="command", tag="status"):
@@ -34,7 +37,7 @@ class GetAlarms(msgspec.Struct, frozen=True, tag_field="command", tag="alarms"):
     active: bool = False
     """Only those that are not cleared."""
     stream: str = ""
-    limit: int = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
 
 
 class Acknowledge(msgspec.Struct, frozen=True, tag_field="command", tag="acknowledge"):
@@ -54,7 +57,13 @@ class GetModels(msgspec.Struct, frozen=True, tag_field="command", tag="models"):
     """The cards of the models that are loaded -> list of maps."""
 
 
-Request = GetStatus | GetAlarms | Acknowledge | GetHistory | GetModels
+class Reload(msgspec.Struct, frozen=True, tag_field="command", tag="reload"):
+    """Read the configuration and the models again -> list[str], what came of it."""
+
+
+Request = GetStatus | GetAlarms | Acknowledge | GetHistory | GetModels | Reload
+COMMANDS = (Acknowledge, Reload)
+"""Requests that change something; the rest only asks."""
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -79,21 +88,41 @@ class _Reply(msgspec.Struct, frozen=True):
     data: msgspec.Raw = msgspec.Raw(msgspec.msgpack.encode(None))
 
 
-async def serve(socket: Socket, answer: Callable[[Request], Any]) -> None:
-    """Answer requests on a ROUTER socket for ever; a bad request gets an error, never an exception here."""
+def server_socket(address: str, keys: Mapping[int, int | bytes] | None = None) -> Socket:
+    """The daemon's end; raises ConfigError for an address that cannot be bound."""
+    return Socket(zmq.ROUTER, bind=address, options={zmq.MAXMSGSIZE: MAX_REQUEST_BYTES, **(keys or {})})
+
+
+async def serve(
+    socket: Socket, answer: Callable[[Request], Any], permit: Callable[[str, Request], bool] | None = None
+) -> None:
+    """Answer requests on a ROUTER socket for ever; a bad request gets an error, never an exception here.
+
+    `permit` says whether a user, as the gate named it, may make a request; without it everybody may everything.
+    """
     while True:
-        for frames in await socket.receive():
+        for user, frames in await socket.receive_signed():
             if len(frames) != 3:
                 continue
             client, number, payload = frames
-            socket.send(client, number, msgspec.msgpack.encode(_answer(payload, answer)))
+            permitted = functools.partial(permit, user) if permit else None
+            reply = await _answer(payload, answer, permitted)
+            socket.send(client, number, msgspec.msgpack.encode(reply))
 
 
-def _answer(payload: bytes, answer: Callable[[Request], Any]) -> _Reply:
+async def _answer(
+    payload: bytes, answer: Callable[[Request], Any], permitted: Callable[[Request], bool] | None
+) -> _Reply:
     try:
         request: Request = msgspec.msgpack.decode(payload, type=Request)
-        return _Reply(data=msgspec.Raw(msgspec.msgpack.encode(answer(request))))
-    except (msgspec.DecodeError, RecursionError) as error:
+        if permitted and not permitted(request):
+            tag = request.__struct_config__.tag
+            return _Reply(error=f"this key may ask, but not command: {tag} needs `control` in keys.allowed_file")
+        answered = answer(request)
+        if inspect.isawaitable(answered):
+            answered = await answered
+        return _Reply(data=msgspec.Raw(msgspec.msgpack.encode(answered)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _Reply(error=f"expected a request with a known command: {error}")
     except MonitorError as error:
         return _Reply(error=str(error), exit_code=error.exit_code)
@@ -102,10 +131,13 @@ def _answer(payload: bytes, answer: Callable[[Request], Any]) -> _Reply:
 class Client:
     """Asks a daemon; use as an asynchronous context manager."""
 
-    def __init__(self, address: str, timeout_s: float = 3.0) -> None:
+    def __init__(
+        self, address: str, timeout_s: float = 3.0, keys: Mapping[int, int | bytes] | None = None
+    ) -> None:
+        """`keys` are the socket options of a key file, where the daemon asks for one."""
         self._address, self._timeout_s = address, timeout_s
         self._numbers = itertools.count()
-        self._socket = Socket(zmq.DEALER, connect=address)
+        self._socket = Socket(zmq.DEALER, connect=address, options=keys)
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,7 +165,7 @@ class Client:
         except TimeoutError as error:
             raise Unreachable(
                 f"no daemon answered at {self._address} within {self._timeout_s:g} s; "
-                "is one running, and is this its control address?",
+                "is one running, is this its control address, and does it know your key (--key)?",
             ) from error
 
     async def _answer(self, number: bytes) -> bytes:
@@ -164,6 +196,8 @@ __all__ = [
     "GetStatus",
     "History",
     "Overview",
+    "Reload",
     "Request",
     "serve",
+    "server_socket",
 ]

@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import zmq
-
 from monitor import __version__
-from monitor.config import Config
+from monitor.config import Config, is_exposed
 from monitor.control import (
+    COMMANDS,
     Acknowledge,
     GetAlarms,
     GetHistory,
@@ -28,21 +27,24 @@ from monitor.control import (
     GetStatus,
     History,
     Overview,
+    Reload,
     Request,
     serve,
+    server_socket,
 )
 from monitor.core.blocks import Alarm
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError
 from monitor.core.wire import Status
+from monitor.gate import Gate
 from monitor.history import History as Kept
 from monitor.inference import Model, find_models, load_model
+from monitor.keys import read_allowed, read_key
 from monitor.pipeline import Pipeline
 from monitor.sinks import Sink
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sinks.feed import ZeroMQFeed
 from monitor.sinks.mqtt import MqttFeed
-from monitor.sockets import Socket
 from monitor.sources import Source
 from monitor.sources.mqtt import MqttSource
 from monitor.sources.reliable import ReliableSource
@@ -85,16 +87,23 @@ class Daemon:
         self.engine.restore(alarm_log.alarms(active=True, limit=-1))
         self._sources: list[Source] = []
         with contextlib.ExitStack() as opened:  # whatever is open when something else cannot be is closed
-            self._control = Socket(zmq.ROUTER, bind=config.feed.control)
+            self._gate = open_gate(config)
+            opened.callback(self._gate.close)
+            self._control = server_socket(config.feed.control, self._gate.options("control"))
             opened.callback(self._control.close)
-            self._feed = ZeroMQFeed(config.feed, config.prefix)
+            self._gate.watch(self._control, "control")
+            self._feed = ZeroMQFeed(config.feed, config.prefix, self._gate.options("watch"))
             opened.callback(self._feed.close)
-            if config.zeromq.listen:
-                self._sources.append(ZeroMQSource(config.zeromq, config.prefix))
-                opened.callback(self._sources[-1].close)
-            if config.zeromq.listen_reliable:
-                self._sources.append(ReliableSource(config.zeromq, config.prefix))
-                opened.callback(self._sources[-1].close)
+            self._gate.watch(self._feed.socket, "feed")
+            for address, kind in (
+                (config.zeromq.listen, ZeroMQSource),
+                (config.zeromq.listen_reliable, ReliableSource),
+            ):
+                if address:
+                    source = kind(config.zeromq, config.prefix, self._gate.options("send"))
+                    opened.callback(source.close)
+                    self._gate.watch(source.socket, "samples")
+                    self._sources.append(source)
             if config.mqtt.host:
                 self._sources.append(MqttSource(config.mqtt, config.prefix, config.name))
             self._opened = opened.pop_all()
@@ -126,7 +135,8 @@ class Daemon:
             inferring = group.create_task(self.pipeline.infer(), name="infer")
             background = [
                 group.create_task(self._feed.follow_subscriptions(), name="feed"),
-                group.create_task(serve(self._control, self.answer), name="control"),
+                group.create_task(serve(self._control, self.answer, self._permit), name="control"),
+                group.create_task(self._gate.run(), name="gate"),
                 group.create_task(self._beat(), name="heartbeat"),
             ]
             if self._mqtt:
@@ -188,6 +198,10 @@ class Daemon:
             models=tuple(model.card.ident for model in self._models.values()),
         )
 
+    def _permit(self, user: str, request: Request) -> bool:
+        asks = not isinstance(request, COMMANDS)
+        return self._gate.may(user, "control") or (asks and self._gate.may(user, "watch"))
+
     def answer(self, request: Request) -> object:
         """The answer to a request on the control socket."""
         match request:
@@ -201,6 +215,8 @@ class Daemon:
                 return History(*self._kept.last(request.stream, request.seconds))
             case GetModels():
                 return [card_summary(model) for model in self._models.values()]
+            case Reload():
+                return []
 
     def _alarms(self, request: GetAlarms) -> list[Alarm]:
         if request.active:
@@ -208,6 +224,17 @@ class Daemon:
             alarms = [a for a in [*self.engine.open_alarms(), *ours] if request.stream in ("", a.stream)]
             return alarms[::-1][: request.limit]
         return self._alarm_log.alarms(stream=request.stream, limit=request.limit)
+
+
+def open_gate(config: Config) -> Gate:
+    """The gate that [keys] asks for; says so where sockets are open to everybody."""
+    keys = config.keys
+    if not keys.secret_file:
+        for address in (config.zeromq.listen, config.zeromq.listen_reliable, config.feed.publish):
+            if is_exposed(address):
+                log.warning("%s can be reached from other machines, and there are no keys: see [keys]", address)
+        return Gate()
+    return Gate(read_key(keys.secret_file), read_allowed(keys.allowed_file) if keys.allowed_file else {})
 
 
 def card_summary(model: Model) -> dict[str, object]:

@@ -11,9 +11,13 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import aiomqtt
+import msgspec
 import zmq
 
+from monitor.broker import check_settings, open_client
+from monitor.config import Mqtt
 from monitor.core.errors import ConfigError, Unreachable
+from monitor.keys import Options
 from monitor.sockets import Socket
 
 CONNECT_S = 10.0
@@ -30,23 +34,26 @@ class Outlet(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def open_outlet(to: str, prefix: str) -> AsyncIterator[Outlet]:
-    """`to` is tcp:// or ipc://, the same after reliable+, or mqtt://HOST[:PORT].
+async def open_outlet(
+    to: str, prefix: str, keys: Options | None = None, mqtt: Mqtt | None = None
+) -> AsyncIterator[Outlet]:
+    """`to` is tcp:// or ipc://, the same after reliable+, or mqtt[s]://[USER@]HOST[:PORT].
 
-    Raises ConfigError for anything else, Unreachable when nobody is there.
+    `keys` are the socket options of a key file, `mqtt` what else there is to say to a broker. Raises ConfigError
+    for any other `to`, Unreachable when nobody is there.
     """
-    if to.startswith("mqtt://"):
-        async with _MqttOutlet.open(to, prefix) as outlet:
+    if to.startswith(("mqtt://", "mqtts://")):
+        async with _MqttOutlet.open(to, prefix, mqtt or Mqtt()) as outlet:
             yield outlet
     elif to.startswith(("reliable+tcp://", "reliable+ipc://")):
-        reliable = _ReliableOutlet(to.removeprefix("reliable+"), prefix)
+        reliable = _ReliableOutlet(to.removeprefix("reliable+"), prefix, keys)
         try:
             yield reliable
             await reliable.flush()
         finally:
             reliable.close()
     elif to.startswith(("tcp://", "ipc://")):
-        zeromq = _ZeroMQOutlet(to, prefix)
+        zeromq = _ZeroMQOutlet(to, prefix, keys)
         try:
             await zeromq.wait_for_receiver()
             yield zeromq
@@ -55,16 +62,16 @@ async def open_outlet(to: str, prefix: str) -> AsyncIterator[Outlet]:
     else:
         raise ConfigError(
             f"--to: expected tcp://HOST:PORT or ipc://PATH (reliable+ before it for the way that does not lose), "
-            f"or mqtt://HOST[:PORT], got {to!r}",
+            f"or mqtt[s]://[USER@]HOST[:PORT], got {to!r}",
         )
 
 
 class _ZeroMQOutlet:
     """An XPUB socket: it sees the receiver subscribe, so no first block is lost, and waits when it is full."""
 
-    def __init__(self, address: str, prefix: str) -> None:
+    def __init__(self, address: str, prefix: str, keys: Options | None) -> None:
         self._address, self._prefix = address, prefix
-        self._socket = Socket(zmq.XPUB, connect=address, options={zmq.XPUB_NODROP: 1})
+        self._socket = Socket(zmq.XPUB, connect=address, options={zmq.XPUB_NODROP: 1, **(keys or {})})
 
     async def wait_for_receiver(self) -> None:
         try:
@@ -73,7 +80,8 @@ class _ZeroMQOutlet:
         except TimeoutError as error:
             self._socket.close()
             raise Unreachable(
-                f"no monitor listens at {self._address} (waited {CONNECT_S:g} s); start one with `monitor run`",
+                f"no monitor listens at {self._address} (waited {CONNECT_S:g} s); start one with `monitor run`, "
+                "and see whether it knows your key (--key)",
             ) from error
 
     async def send(self, stream: str, payload: bytes) -> None:
@@ -86,9 +94,10 @@ class _ZeroMQOutlet:
 class _ReliableOutlet:
     """A DEALER socket that keeps what is not acknowledged and sends it again; see monitor.sources.reliable."""
 
-    def __init__(self, address: str, prefix: str) -> None:
+    def __init__(self, address: str, prefix: str, keys: Options | None) -> None:
         self._address, self._prefix = address, prefix
-        self._socket = Socket(zmq.DEALER, connect=address, options={zmq.ROUTING_ID: uuid.uuid4().hex.encode()})
+        name: Options = {zmq.ROUTING_ID: uuid.uuid4().hex.encode()}
+        self._socket = Socket(zmq.DEALER, connect=address, options={**name, **(keys or {})})
         self._kept: deque[tuple[int, bytes, bytes]] = deque()
         self._next = 0
         self._credit = 1  # the first answer says how many
@@ -155,12 +164,29 @@ class _MqttOutlet:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, to: str, prefix: str) -> AsyncIterator[_MqttOutlet]:
-        host, _, port = to.removeprefix("mqtt://").rstrip("/").partition(":")
-        if not host or not (port.isdecimal() or not port):
-            raise ConfigError(f"--to: expected mqtt://HOST[:PORT], got {to!r}")
+    async def open(cls, to: str, prefix: str, mqtt: Mqtt) -> AsyncIterator[_MqttOutlet]:
+        scheme, _, rest = to.partition("://")
+        user, _, where = rest.rstrip("/").rpartition("@")
+        host, _, port = where.partition(":")
+        if not host or not (port.isdecimal() or not port) or ":" in user:
+            raise ConfigError(
+                "--to: expected mqtt[s]://[USER@]HOST[:PORT], the password in a file or the environment"
+                + (f", got {to!r}" if "@" not in to else "")
+            )
+        encrypted = scheme == "mqtts"
+        settings = msgspec.structs.replace(
+            mqtt,
+            host=host,
+            port=int(port or (8883 if encrypted else 1883)),
+            tls=encrypted,
+            ca_file=mqtt.ca_file if encrypted else "",
+            cert_file=mqtt.cert_file if encrypted else "",
+            key_file=mqtt.key_file if encrypted else "",
+            username=user or mqtt.username,
+        )
+        check_settings(settings)
         try:
-            async with aiomqtt.Client(host, int(port or 1883), timeout=CONNECT_S) as client:
+            async with open_client(settings, "", clean=True) as client:
                 yield cls(client, prefix)
         except aiomqtt.MqttError as error:
             raise Unreachable(f"the broker at {to} does not answer: {error}") from error

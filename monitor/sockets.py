@@ -67,6 +67,32 @@ class Socket:
             return False
         return True
 
+    def failures(self) -> Socket:
+        """What ZeroMQ tells of connections that failed in their handshake: [event, address] each."""
+        events = (
+            zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        )
+        told = Socket.__new__(Socket)
+        told._socket = self._socket.get_monitor_socket(events)  # noqa: SLF001 one of us
+        return told
+
+    def drain_signed(self) -> list[tuple[str, list[bytes]]]:
+        """The same as `drain`, each message with the user id that the gate gave its sender."""
+        messages: list[tuple[str, list[bytes]]] = []
+        with contextlib.suppress(zmq.Again):
+            while len(messages) < DRAIN_LIMIT:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                messages.append((_user_of(frames[-1]), [frame.bytes for frame in frames]))
+        return messages
+
+    async def receive_signed(self) -> list[tuple[str, list[bytes]]]:
+        """The same as `receive`, each message with the user id that the gate gave its sender."""
+        while not (messages := self.drain_signed()):
+            await self._ready(zmq.POLLIN)
+        return messages
+
     def drain(self) -> list[list[bytes]]:
         """What has come, without waiting; at most DRAIN_LIMIT messages."""
         messages: list[list[bytes]] = []
@@ -108,3 +134,10 @@ class Socket:
     def close_after_sending(self, seconds: float) -> None:
         """Close, keeping the context alive up to `seconds` for what is still queued."""
         self._socket.close(linger=round(seconds * 1000))
+
+
+def _user_of(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:  # a socket without keys knows no users
+        return ""

@@ -59,13 +59,13 @@ def broker(tmp_path):
     running.process.wait()
 
 
-def start_broker(folder: Path, port: int) -> Broker:
+def start_broker(folder: Path, port: int, extra: str = "") -> Broker:
     binary = Path(sys.executable).parent / "nats-server"
     settings = folder / "broker.conf"
     settings.write_text(
         f"server_name: test\nhost: 127.0.0.1\nport: {free_port()}\n"
         f'jetstream {{ store_dir: "{folder}/store" }}\n'
-        f'mqtt {{ host: 127.0.0.1, port: {port}, ack_wait: "2s" }}\n'
+        f'mqtt {{ host: 127.0.0.1, port: {port}, ack_wait: "2s"{extra} }}\n'
     )
     with (folder / "broker.log").open("ab") as log:
         process = subprocess.Popen([binary, "-c", settings], stdout=log, stderr=log)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from textual.app import App
@@ -103,7 +103,13 @@ def default_frames_s() -> float:
 
 
 def run(
-    feed: str, control: str, *, prefix: str = "signals", stream: str = "", frames_s: float | None = None
+    feed: str,
+    control: str,
+    *,
+    prefix: str = "signals",
+    stream: str = "",
+    frames_s: float | None = None,
+    keys: Mapping[int, int | bytes] | None = None,
 ) -> None:
     """Show the daemon that publishes at `feed` and answers at `control`, until the watcher quits.
 
@@ -115,8 +121,9 @@ def run(
         prefix: First part of every topic.
         stream: The stream to select at first; empty for the first there is.
         frames_s: Pictures a second at most; None for 25, or 12 over SSH.
+        keys: Socket options of a key file, where the daemon asks for one.
     """
     board = Board()
-    link = Link(board, feed, control, prefix=prefix, clock=time.monotonic)
+    link = Link(board, feed, control, prefix=prefix, clock=time.monotonic, keys=keys)
     choices = Choices(selected=stream)
     Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True).run()

@@ -58,11 +58,18 @@ class Link:
     """Keeps a board up to date, and carries commands."""
 
     def __init__(
-        self, board: Board, feed: str, control: str, *, prefix: str = "signals", clock: Callable[[], float]
+        self,
+        board: Board,
+        feed: str,
+        control: str,
+        *,
+        prefix: str = "signals",
+        clock: Callable[[], float],
+        keys: Mapping[int, int | bytes] | None = None,
     ) -> None:
         """Open the sockets; raises ConfigError for an address that cannot be used."""
         self.feed, self.control = feed, control
-        self._board, self._clock = board, clock
+        self._board, self._clock, self._keys = board, clock, keys or {}
         self._prefix = prefix.strip("/").encode() + b"/"
         self._client: Client | None = None
         self._asking = asyncio.Lock()
@@ -70,7 +77,7 @@ class Link:
         self._fetched: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._started_ns: int | None = None
-        self._socket = Socket(zmq.SUB, connect=feed, options={zmq.RCVHWM: QUEUE})
+        self._socket = Socket(zmq.SUB, connect=feed, options={zmq.RCVHWM: QUEUE, **self._keys})
         self._socket.subscribe(b"all/" + self._prefix)
         self._socket.subscribe(self._prefix + b"monitor/status")
 
@@ -179,7 +186,7 @@ class Link:
     async def _ask(self, request: Request, kind: type[T]) -> T:
         async with self._asking:
             if self._client is None:
-                self._client = Client(self.control, ASK_S)
+                self._client = Client(self.control, ASK_S, self._keys)
             try:
                 return await self._client.ask(request, kind)
             except Unreachable:

@@ -14,16 +14,17 @@ from monitor.core.blocks import Beat, Block
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judging import Notice
 from monitor.core.wire import Status, StreamState, encode, encode_block, encode_forecast
+from monitor.keys import Options
 from monitor.sockets import Socket
 
 
 class ZeroMQFeed:
     """An XPUB socket; see monitor.sinks.Sink."""
 
-    def __init__(self, settings: Feed, prefix: str) -> None:
+    def __init__(self, settings: Feed, prefix: str, keys: Options | None = None) -> None:
         """Bind; raises ConfigError for an address that cannot be bound."""
         self._prefix = prefix
-        self._socket = Socket(zmq.XPUB, bind=settings.publish, options={zmq.SNDHWM: settings.queue})
+        self.socket = Socket(zmq.XPUB, bind=settings.publish, options={zmq.SNDHWM: settings.queue, **(keys or {})})
         self._subscribed: set[bytes] = set()
         self._topics: dict[tuple[str, str], tuple[bytes, bool]] = {}
         """(stream, what) -> its topic, and whether anybody wants it."""
@@ -31,12 +32,12 @@ class ZeroMQFeed:
     @property
     def address(self) -> str:
         """Where clients connect."""
-        return self._socket.address
+        return self.socket.address
 
     async def follow_subscriptions(self) -> None:
         """Learn for ever who wants what."""
         while True:
-            for frames in await self._socket.receive():
+            for frames in await self.socket.receive():
                 prefix = frames[0][1:]
                 if frames[0][:1] == b"\x01":
                     self._subscribed.add(prefix)
@@ -56,7 +57,7 @@ class ZeroMQFeed:
         """See Sink.block."""
         topic, wanted = self._topic(block.stream, "samples")
         if wanted:
-            self._socket.send(topic, encode_block(block))
+            self.socket.send(topic, encode_block(block))
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """See Sink.conclusion."""
@@ -65,17 +66,17 @@ class ZeroMQFeed:
             stream = engine.name_of(slot)
             topic, wanted = self._topic(stream, "forecast")
             if wanted and is_forecast:
-                self._socket.send(topic, encode_forecast(engine.forecast(conclusion, row)))
+                self.socket.send(topic, encode_forecast(engine.forecast(conclusion, row)))
             topic, wanted = self._topic(stream, "scores")
             if wanted and (scores := engine.scores(conclusion, row)):
-                self._socket.send(topic, encode(scores))
+                self.socket.send(topic, encode(scores))
 
     def notice(self, notice: Notice) -> None:
         """See Sink.notice."""
         if isinstance(notice, Beat):
             topic, wanted = self._topic(notice.stream, "beats")
             if wanted:
-                self._socket.send(topic, encode(notice))
+                self.socket.send(topic, encode(notice))
         else:
             self._twice(notice.stream, "events", encode(notice))
 
@@ -85,13 +86,13 @@ class ZeroMQFeed:
 
     def status(self, status: Status) -> None:
         """See Sink.status."""
-        self._socket.send(f"{self._prefix}/monitor/status".encode(), encode(status))
+        self.socket.send(f"{self._prefix}/monitor/status".encode(), encode(status))
 
     def _twice(self, stream: str, what: str, payload: bytes) -> None:
         topic, _ = self._topic(stream, what)
-        self._socket.send(topic, payload)
-        self._socket.send(b"all/" + topic, payload)
+        self.socket.send(topic, payload)
+        self.socket.send(b"all/" + topic, payload)
 
     def close(self) -> None:
         """Close; what is queued has a moment to leave."""
-        self._socket.close_after_sending(0.5)
+        self.socket.close_after_sending(0.5)

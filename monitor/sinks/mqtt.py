@@ -33,6 +33,7 @@ class MqttFeed:
         self._queue: deque[tuple[str, bytes, int, bool]] = deque(maxlen=_QUEUE)
         self._filled, self._empty = asyncio.Event(), asyncio.Event()
         self._offline = b""
+        self._connected = False
         self.dropped = 0
 
     def block(self, block: Block) -> None:
@@ -71,8 +72,11 @@ class MqttFeed:
                 client = open_client(self._settings, f"{self._name}-out", clean=True, will=will)
                 async with client:
                     backoff.reset()
+                    self._connected = True
                     await self._publish(client)
             except aiomqtt.MqttError as error:
+                self._connected = False
+                self._empty.set()  # nobody need wait for what cannot leave
                 log.warning("mqtt: cannot publish: %s; trying again", error)
                 await backoff.wait()
 
@@ -87,6 +91,6 @@ class MqttFeed:
             self._empty.set()
 
     async def drained(self) -> None:
-        """Wait until everything is published."""
-        if self._queue:
+        """Wait until everything is published, or there is no broker to publish to."""
+        if self._queue and self._connected:
             await self._empty.wait()

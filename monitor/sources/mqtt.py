@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 import aiomqtt
 
-from monitor.broker import Backoff, open_client, password_of
+from monitor.broker import Backoff, check_settings, open_client
 from monitor.config import Mqtt
 from monitor.sources import Delivery, Message, stream_of
 
@@ -28,7 +28,7 @@ class MqttSource:
     def __init__(self, settings: Mqtt, prefix: str, name: str) -> None:
         self._settings, self._prefix, self._name = settings, prefix, name
         self.connected = False
-        password_of(settings)  # an unreadable file is a configuration error, not a lost connection
+        check_settings(settings)
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """See Source.deliveries; a lost broker is waited for, and sends again what was not acknowledged."""

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator
 import zmq
 
 from monitor.config import ZeroMQ
+from monitor.keys import Options
 from monitor.sockets import Socket
 from monitor.sources import MAX_MESSAGE_BYTES, Delivery, Message, stream_of
 
@@ -28,15 +29,20 @@ _SESSIONS = 10_000
 class ReliableSource:
     """A bound ROUTER socket; see monitor.sources.Source."""
 
-    def __init__(self, settings: ZeroMQ, prefix: str) -> None:
+    def __init__(self, settings: ZeroMQ, prefix: str, keys: Options | None = None) -> None:
         """Bind; raises ConfigError for an address that cannot be bound."""
         self._prefix, self._credit = prefix, settings.credit.to_bytes(8)
         self._expected: dict[bytes, int] = {}
-        self._socket = Socket(
+        self.socket = Socket(
             zmq.ROUTER,
             bind=settings.listen_reliable,
             # A sender that comes back under its own name takes the place of its dead connection.
-            options={zmq.RCVHWM: settings.queue, zmq.MAXMSGSIZE: MAX_MESSAGE_BYTES, zmq.ROUTER_HANDOVER: 1},
+            options={
+                zmq.RCVHWM: settings.queue,
+                zmq.MAXMSGSIZE: MAX_MESSAGE_BYTES,
+                zmq.ROUTER_HANDOVER: 1,
+                **(keys or {}),
+            },
         )
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
@@ -44,7 +50,7 @@ class ReliableSource:
         while True:
             messages: list[Message] = []
             heard: dict[bytes, None] = {}
-            for frames in await self._socket.receive():
+            for frames in await self.socket.receive():
                 if len(frames) == 5 and len(frames[1]) == len(frames[2]) == 8:
                     heard[frames[0]] = None
                     messages += self._take(*frames)
@@ -63,13 +69,13 @@ class ReliableSource:
 
     def _acknowledge(self, told: dict[bytes, int]) -> None:
         for session, expected in told.items():
-            self._socket.send(session, expected.to_bytes(8), self._credit)
+            self.socket.send(session, expected.to_bytes(8), self._credit)
 
     @property
     def address(self) -> str:
         """Where senders connect."""
-        return self._socket.address
+        return self.socket.address
 
     def close(self) -> None:
         """See Source.close."""
-        self._socket.close()
+        self.socket.close()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import zmq
 
 from monitor.config import ZeroMQ
+from monitor.keys import Options
 from monitor.sockets import Socket
 from monitor.sources import MAX_MESSAGE_BYTES, Delivery, Message, stream_of
 
@@ -14,25 +15,25 @@ from monitor.sources import MAX_MESSAGE_BYTES, Delivery, Message, stream_of
 class ZeroMQSource:
     """A bound SUB socket; frames are [topic, payload], or the payload alone."""
 
-    def __init__(self, settings: ZeroMQ, prefix: str) -> None:
+    def __init__(self, settings: ZeroMQ, prefix: str, keys: Options | None = None) -> None:
         """Bind; raises ConfigError for an address that cannot be bound."""
         self._prefix = prefix
-        self._socket = Socket(
+        self.socket = Socket(
             zmq.SUB,
             bind=settings.listen,
-            options={zmq.RCVHWM: settings.queue, zmq.MAXMSGSIZE: MAX_MESSAGE_BYTES},
+            options={zmq.RCVHWM: settings.queue, zmq.MAXMSGSIZE: MAX_MESSAGE_BYTES, **(keys or {})},
         )
-        self._socket.subscribe(b"")
+        self.socket.subscribe(b"")
 
     @property
     def address(self) -> str:
         """Where senders connect."""
-        return self._socket.address
+        return self.socket.address
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """See Source.deliveries."""
         while True:
-            yield Delivery([self._message(frames) for frames in await self._socket.receive()])
+            yield Delivery([self._message(frames) for frames in await self.socket.receive()])
 
     def _message(self, frames: list[bytes]) -> Message:
         topic = frames[0].decode("utf-8", "replace") if len(frames) > 1 else ""
@@ -40,4 +41,4 @@ class ZeroMQSource:
 
     def close(self) -> None:
         """See Source.close."""
-        self._socket.close()
+        self.socket.close()

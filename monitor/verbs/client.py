@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
 from monitor.core.errors import ConfigError
-from monitor.verbs.options import as_json
+from monitor.verbs.options import as_json, key_option
 
 if TYPE_CHECKING:
     from monitor.core.blocks import Alarm
+
+T = TypeVar("T")
 
 CONTROL = "tcp://127.0.0.1:5557"
 
@@ -37,14 +39,15 @@ control_option = click.option(
 @control_option
 @click.option("--prefix", default="signals", show_default=True, help="First level of the topics.")
 @click.option("--stream", default="", help="Stream to begin with.")
-def watch(feed: str, control: str, prefix: str, stream: str) -> None:
+@key_option
+def watch(feed: str, control: str, prefix: str, stream: str, keys: Any) -> None:
     """Open the dashboard of a running daemon. It may come and go; the dashboard reconnects by itself."""
     try:
         from monitor.dashboard.app import run
     except ImportError as error:
         raise ConfigError(f"the dashboard needs Textual: pip install 'foretrace[dashboard]' ({error})") from error
 
-    run(feed, control, prefix=prefix, stream=stream)
+    run(feed, control, prefix=prefix, stream=stream, keys=keys)
 
 
 @click.group(invoke_without_command=True)
@@ -53,15 +56,17 @@ def watch(feed: str, control: str, prefix: str, stream: str) -> None:
 @click.option("--active", is_flag=True, help="Only those that are not over; exit code 4 when there are any.")
 @click.option("--stream", default="", help="Only of this stream.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@key_option
 @click.pass_context
-def alarms(ctx: click.Context, control: str, json_: bool, active: bool, stream: str, limit: int) -> int:
+def alarms(ctx: click.Context, control: str, json_: bool, active: bool, stream: str, limit: int, keys: Any) -> int:
     """List alarms, newest first."""
     from monitor.control import GetAlarms
+    from monitor.core.blocks import Alarm
 
     if ctx.invoked_subcommand:
-        ctx.obj = control
+        ctx.obj = (control, keys)
         return 0
-    found = asyncio.run(_ask(control, GetAlarms(active=active, stream=stream, limit=limit)))
+    found = asyncio.run(_ask(control, keys, GetAlarms(active=active, stream=stream, limit=limit), list[Alarm]))
     _print(found, json_)
     return 4 if active and found else 0
 
@@ -70,11 +75,13 @@ def alarms(ctx: click.Context, control: str, json_: bool, active: bool, stream: 
 @click.argument("alarm_id", metavar="ID|all")
 @as_json
 @click.pass_obj
-def acknowledge(control: str, alarm_id: str, json_: bool) -> int:
+def acknowledge(daemon: tuple[str, Any], alarm_id: str, json_: bool) -> int:
     """Acknowledge one alarm, or all."""
     from monitor.control import Acknowledge
+    from monitor.core.blocks import Alarm
 
-    changed = asyncio.run(_ask(control, Acknowledge("" if alarm_id == "all" else alarm_id)))
+    which = "" if alarm_id == "all" else alarm_id
+    changed = asyncio.run(_ask(*daemon, Acknowledge(which), list[Alarm]))
     if not changed and alarm_id != "all":
         raise click.ClickException(
             f"no open alarm {alarm_id} that is not acknowledged; see `monitor alarms --active`"
@@ -83,12 +90,22 @@ def acknowledge(control: str, alarm_id: str, json_: bool) -> int:
     return 0
 
 
-async def _ask(control: str, request: object) -> list[Alarm]:
-    from monitor.control import Client
-    from monitor.core.blocks import Alarm
+@click.command()
+@control_option
+@key_option
+def reload(control: str, keys: Any) -> None:
+    """Have the daemon read its configuration and its models again, as SIGHUP does; no sample is lost."""
+    from monitor.control import Reload
 
-    async with Client(control) as client:
-        return await client.ask(request, list[Alarm])  # type: ignore[arg-type]
+    for line in asyncio.run(_ask(control, keys, Reload(), list[str], timeout_s=30.0)):
+        click.echo(line)
+
+
+async def _ask(control: str, keys: Any, request: Any, kind: type[T], timeout_s: float = 3.0) -> T:
+    from monitor.control import Client
+
+    async with Client(control, timeout_s, keys) as client:
+        return await client.ask(request, kind)
 
 
 def _print(found: list[Alarm], json_: bool) -> None:

@@ -46,11 +46,11 @@ def check(path: Path | None, settings: tuple[str, ...]) -> None:
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bool) -> None:
     """Print the configuration that `monitor run` would use with the same options."""
-    from monitor.config import flat_config
+    from monitor.config import flat_config, shown_config
 
     current, origins = configured(path, settings)
     if json_:
-        click.echo(msgspec.json.format(msgspec.json.encode(current)))
+        click.echo(msgspec.json.format(msgspec.json.encode(shown_config(current))))
         return
     for key, value in flat_config(current):
         shown = msgspec.json.encode(value).decode()

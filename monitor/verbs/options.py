@@ -52,6 +52,24 @@ def as_json(command: F) -> F:
     return click.option("--json", "json_", is_flag=True, help="Print JSON.")(command)
 
 
+def key_option(command: F) -> F:
+    """--key FILE, for clients of a daemon that asks for keys; the verb is given socket options as `keys`."""
+
+    def read(_: click.Context, __: click.Parameter, path: str | None) -> Any:
+        from monitor.keys import read_key
+
+        return read_key(path).client_options() if path else None
+
+    return click.option(
+        "--key",
+        "keys",
+        metavar="FILE",
+        callback=read,
+        envvar="MONITOR_KEYS__SECRET_FILE",
+        help="Our key file, where the daemon asks for keys; see `monitor keys`.",
+    )(command)
+
+
 def log_to_stderr(verbose: bool) -> None:
     """Logs on stderr; stdout is for data."""
     logging.basicConfig(

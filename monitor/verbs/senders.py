@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import click
 import msgspec
 
 from monitor.core.blocks import Block, is_stream_name
-from monitor.verbs.options import child_option, run_to_the_end
+from monitor.verbs.options import child_option, key_option, run_to_the_end
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +25,7 @@ def _sender_options(command: F) -> F:
             default="tcp://127.0.0.1:5555",
             show_default=True,
             envvar="MONITOR_ZEROMQ__LISTEN",
-            help="Or reliable+tcp://..., or mqtt://HOST[:PORT].",
+            help="Or reliable+tcp://..., or mqtt[s]://[USER@]HOST[:PORT].",
         ),
         click.option("--prefix", default="signals", show_default=True, help="First level of the topics."),
         click.option("--stream", default="", help="Name of the stream.", callback=_stream_name),
@@ -35,6 +36,11 @@ def _sender_options(command: F) -> F:
             "--block", "block_samples", type=click.IntRange(1, 65536), default=20, help="Samples a block."
         ),
         click.option("--for", "seconds", type=click.FloatRange(0, min_open=True), help="Seconds of signal."),
+        key_option,
+        click.option("--ca-file", default="", help="mqtts: certificates (PEM) that may sign the broker's."),
+        click.option(
+            "--password-file", default="", help="mqtt: file with the password; or MONITOR_MQTT__PASSWORD."
+        ),
         child_option,
     )
     for option in reversed(options):
@@ -119,13 +125,27 @@ def simulate(
     _send(blocks, **how)
 
 
-def _send(blocks: Iterator[Block], *, to: str, prefix: str, speed: float, parent: int | None) -> None:
+def _send(
+    blocks: Iterator[Block],
+    *,
+    to: str,
+    prefix: str,
+    speed: float,
+    keys: Any,
+    ca_file: str,
+    password_file: str,
+    parent: int | None,
+) -> None:
+    from monitor.config import Mqtt
     from monitor.outlets import open_outlet
     from monitor.senders import send
 
+    password = os.environ.get("MONITOR_MQTT__PASSWORD", "")
+    mqtt = Mqtt(tls=bool(ca_file), ca_file=ca_file, password_file=password_file, password=password)
+
     async def work() -> None:
         loop = asyncio.get_running_loop()
-        async with open_outlet(to, prefix) as outlet:
+        async with open_outlet(to, prefix, keys, mqtt) as outlet:
             sending = asyncio.create_task(send(blocks, outlet, speed=speed))
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, sending.cancel)
