@@ -15,12 +15,13 @@ from monitor.core.errors import ConfigError
 from monitor.inference import load_model
 from training.baselines import Autoregression, fit_autoregression, fit_sinusoid, persistence, seasonal
 from training.evaluate import Settings, evaluate
-from training.exercises import lookback, spikes
+from training.exercises import carrier, long_memory, lookback, spikes
 from training.exercises import spike_detectors as detectors
 from training.exercises.learning import Recipe
 from training.exercises.next_value import NextValue
 from training.exercises.result import Options, Result, as_json, keep
 from training.export import export
+from training.runs import read_run
 
 NAMES = ("sine-rnn", "spikes", "long-memory", "sine-lstm")
 
@@ -65,7 +66,7 @@ def test_an_exercise_gives_tables_figures_and_notes(
     assert as_json(name, result)["tables"]
 
 
-@pytest.mark.parametrize("name", ["sine-rnn", "sine-lstm", "spikes"])
+@pytest.mark.parametrize("name", ["sine-rnn", "sine-lstm", "spikes", "long-memory"])
 def test_the_best_model_can_be_exported(name: str, results: Callable[[str], tuple[Result, Path]]) -> None:
     result, _ = results(name)
     assert result.run is not None
@@ -89,6 +90,39 @@ def test_the_fair_tasks_network_is_served_as_it_was_judged(cell: str, tmp_path: 
     live = evaluate(model.path, str(tmp_path / "fair-spikes.csv"), Settings(), lambda _: None)
     assert live["total"]["seconds"] > 200  # through the monitor's own engine
     assert "spike" in str(live["total"])
+
+
+def test_the_network_with_a_memory_is_served_over_its_last_200_values(
+    results: Callable[[str], tuple[Result, Path]],
+) -> None:
+    result, out = results("long-memory")
+    assert result.run is not None
+    config, _, _ = read_run(result.run)
+    model = load_model(export(result.run, say=lambda _: None))
+    assert (model.card.window, model.card.horizon, config.model.rank) == (200, 40, carrier.RANK)
+    torch.manual_seed(0)
+    task = long_memory.make_task(0)
+    network, centre, scale = carrier.train_carrier(task.noisy[:960], (15, 10))
+    expected = task.unscaled(carrier.forgetful(network, task.noisy, centre, scale, 200, 960))  # (240,)
+    windows = np.lib.stride_tricks.sliding_window_view(task.unscaled(task.noisy), 200)[760:-1, :, None]
+    told = model.run(windows.astype(np.float32))["forecast"][:, 0, 0]
+    np.testing.assert_allclose(told, expected, atol=1e-4)
+    live = evaluate(model.path, str(out / "long-memory.csv"), Settings(limit_s=60), lambda _: None)
+    assert live["total"]["seconds"] > 50
+
+
+def test_crops_are_mixed_into_waves_of_the_same_periods() -> None:
+    t = np.arange(960)
+    line = torch.from_numpy(np.sin(0.17 * t) + 0.4 * np.sin(0.01 * t + 1))
+    torch.manual_seed(0)
+    crops = carrier.mixed(line).numpy()  # (crop, 540)
+    # Two waves obey x[t] = a (x[t-1] + x[t-3]) - b x[t-2] - x[t-4], whatever their phases and sizes.
+    one, other = 2 * math.cos(0.17), 2 * math.cos(0.01)
+    a, b = one + other, 2 + one * other
+    told = a * (crops[:, 3:-1] + crops[:, 1:-3]) - b * crops[:, 2:-2] - crops[:, :-4]
+    np.testing.assert_allclose(told, crops[:, 4:], atol=1e-9)
+    assert np.linalg.matrix_rank(crops, tol=1e-3) == 4  # of any phase
+    assert len({round(float(crop.std()), 3) for crop in crops}) > 10
 
 
 def test_the_same_seed_gives_the_same_figures(

@@ -8,8 +8,8 @@ fast one 38: six samples see neither. So here a second network reads one sample 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +18,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 
 from training.baselines import Array, fit_autoregression
-from training.exercises.learning import Recipe, begin, mean_of, spread_of, train
+from training.exercises.carrier import carried, forgetful, train_carrier
+from training.exercises.learning import begin, mean_of, spread_of
+from training.exercises.long_memory_run import keep_carrier
+from training.exercises.next_value import NextValue
 from training.exercises.plots import curves, loss_figure, new_figure
 from training.exercises.result import Cell, Options, Result, Table
 
@@ -32,13 +35,9 @@ PUBLISHED = {
     4: (0.0153, 0.0029, 0.0196),
     5: (0.1234, 0.0185, 0.0037),
 }
-HIDDEN, RANK, AHEAD = 32, 6, 40
-CROPS, CROP, BURN_IN = 16, 500, 150
-RATE, INPUT_NOISE = 4e-3, 0.1
 SPANS = (50, 100, 200)
 IMPROVED = "improved: LSTM, state carried"
-
-State = tuple[Tensor, Tensor]
+RATE_HZ = (SAMPLES - 1) / 100  # were t seconds
 
 
 @dataclass(frozen=True)
@@ -57,34 +56,24 @@ class Task:
         return self.low + values * (self.high - self.low)
 
 
+def waves(seed: int, samples: int) -> tuple[Array, Array]:
+    """The document's series without noise and with the noise of `seed`, (time,) each; it may go on for longer."""
+    t = np.linspace(0, 100 * (samples - 1) / (SAMPLES - 1), samples)
+    clean = np.sin(0.1 * t) + 0.5 * np.sin(2 * t + np.pi / 4)
+    return clean, clean + 0.1 * np.random.default_rng(seed).standard_normal(samples)
+
+
 def make_task(seed: int) -> Task:
     """The document's series under the noise of `seed`."""
-    t = np.linspace(0, 100, SAMPLES)
-    clean = np.sin(0.1 * t) + 0.5 * np.sin(2 * t + np.pi / 4)
-    noisy = clean + 0.1 * np.random.default_rng(seed).standard_normal(SAMPLES)
+    clean, noisy = waves(seed, SAMPLES)
     low, high = float(noisy.min()), float(noisy.max())
     return Task((noisy - low) / (high - low), (clean - low) / (high - low), low, high)
 
 
-class DocumentRNN(nn.Module):
-    """One recurrent layer over six values, a line from the last step."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.rnn = nn.RNN(1, hidden, batch_first=True)
-        self.output = nn.Linear(hidden, 1)
-
-    def forward(self, window: Tensor) -> Tensor:
-        """The next value (batch, 1) of `window` (batch, 6, 1)."""
-        states, _ = self.rnn(window)  # (batch, 6, hidden)
-        value: Tensor = self.output(states[:, -1])  # (batch, 1)
-        return value
-
-
-def train_as_published(series: Array, hidden: int, epochs: int) -> tuple[DocumentRNN, list[float]]:
+def train_as_published(series: Array, hidden: int, epochs: int) -> tuple[NextValue, list[float]]:
     """Batches of 32 in random order, mean squared error, Adam at 5e-4; the mean loss of every epoch too."""
     windows, targets = cut(series)
-    model = DocumentRNN(hidden)
+    model = NextValue("rnn", hidden)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-4)
     losses = []
     for _ in range(epochs):
@@ -106,90 +95,10 @@ def cut(series: Array) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def told_by(model: DocumentRNN, series: Array) -> Array:
+def told_by(model: NextValue, series: Array) -> Array:
     """What the document's network says of every value but the first six: (n,)."""
     values: Tensor = model(cut(series)[0])[:, 0]
     return values.numpy().astype(np.float64)
-
-
-class Carrier(nn.Module):
-    """An LSTM that reads one value a step and is never reset: its memory is as long as it learns to make it.
-
-    From every state it tells the last 40 values without their noise and the next 40, two periods of the fast wave,
-    through six numbers: two sines need four, their mean a fifth.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recurrence = nn.LSTM(1, HIDDEN, batch_first=True)
-        self.bottleneck = nn.Linear(HIDDEN, RANK, bias=False)
-        self.mean = nn.Linear(RANK, 2 * AHEAD)
-
-    def forward(self, values: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """The 40 values up to each of `values` (batch, time, 1) and the 40 after, (batch, time, 80); the state."""
-        states, state = self.recurrence(values, state)  # (batch, time, hidden)
-        return self.mean(self.bottleneck(states)), state
-
-
-def train_carrier(known: Array, steps: tuple[int, ...]) -> tuple[Carrier, float, float]:
-    """First on the series, then on the series as the network sees it, under fresh noise; centre and scale too.
-
-    Crops of 500 start anywhere, and the first 150 steps, in which the state fills, do not count: so long a crop
-    is what rewards a long memory. A crop begins with the state that another one ended with, so that a state
-    carried for thousands of steps is nothing new. Half of them are turned upside down, and half run backwards:
-    a sum of two sines is then still one of the same two periods.
-    """
-    centre, scale = float(known.mean()), float(known.std())
-    series = (known - centre) / scale
-
-    def loss_on(heard: Array, noise: float) -> Callable[[Carrier], Tensor]:
-        line = torch.from_numpy(heard.astype(np.float32))  # (time,)
-        state: State | None = None
-
-        def loss(model: Carrier) -> Tensor:
-            nonlocal state
-            starts = torch.randint(len(line) - CROP - AHEAD + 1, (CROPS, 1))
-            sign = 1.0 - 2.0 * torch.randint(2, (CROPS, 1))
-            some = sign * line[starts + torch.arange(CROP + AHEAD)]  # (crop, 540)
-            crops = torch.where(torch.rand(CROPS, 1) < 0.5, some, some.flip(-1))  # (crop, 540)
-            values = (crops[:, :CROP] + noise * torch.randn(CROPS, CROP))[..., None]  # (crop, 500, 1)
-            targets = crops.unfold(1, 2 * AHEAD, 1)[:, BURN_IN - AHEAD + 1 :]  # (crop, 350, 80)
-            around, (h, c) = model(values, state)  # (crop, 500, 80)
-            state = h.detach(), c.detach()
-            off = (around[:, BURN_IN:] - targets).square()  # (crop, 350, 80)
-            total: Tensor = (off[..., AHEAD].mean() + 2 * off.mean()) / 3  # the next value counts most
-            return total
-
-        return loss
-
-    carrier = train(Carrier(), loss_on(series, INPUT_NOISE), Recipe(steps[0], RATE))
-    for again in steps[1:]:
-        smooth = as_seen(carrier, series)  # (849,)
-        noise = float((series[-len(smooth) :] - smooth).std())
-        carrier = train(carrier, loss_on(smooth, noise), Recipe(again, RATE))
-    return carrier, centre, scale
-
-
-@torch.no_grad()
-def as_seen(carrier: Carrier, series: Array) -> Array:
-    """The values from the 112th on, each as the mean of all that was told of it, before it came and after."""
-    around = carrier(torch.from_numpy(series.astype(np.float32))[None, :, None])[0][0].numpy()  # (time, 2 * AHEAD)
-    told, count = np.zeros(len(series) + AHEAD), np.zeros(len(series) + AHEAD)
-    first = BURN_IN - AHEAD + 1  # of the values that the first state that counts tells of
-    for column in range(2 * AHEAD):
-        place = slice(first + column, first + column + len(series) - BURN_IN)
-        told[place] += around[BURN_IN:, column]
-        count[place] += 1
-    seen: Array = told[first : len(series)] / count[first : len(series)]
-    return seen
-
-
-@torch.no_grad()
-def carried(carrier: Carrier, series: Array, centre: float, scale: float) -> Array:
-    """What the network says of every value but the first, its state carried from the first on: (time - 1,)."""
-    values = torch.from_numpy(((series - centre) / scale).astype(np.float32))[None, :, None]
-    told: Tensor = carrier(values)[0][0, :-1, AHEAD]
-    return told.numpy().astype(np.float64) * scale + centre
 
 
 def run(options: Options) -> Result:
@@ -199,6 +108,7 @@ def run(options: Options) -> Result:
     memory: dict[str, dict[str, list[float]]] = {}
     losses: dict[str, list[float]] = {}
     shown: dict[str, Array] = {}
+    run_folder: Path | None = None
     for seed in begin(options, "long-memory"):
         task = make_task(seed)
         held = task.noisy[SPLIT:]
@@ -220,11 +130,25 @@ def run(options: Options) -> Result:
         began = time.monotonic()
         torch.manual_seed(seed)
         carrier, centre, scale = train_carrier(task.noisy[:SPLIT], steps)
-        options.say(f"seed {seed}: the carried LSTM: {sum(steps)} steps in {time.monotonic() - began:.1f} s")
+        seconds = time.monotonic() - began
+        options.say(f"seed {seed}: the carried LSTM: {sum(steps)} steps in {seconds:.1f} s")
+        if run_folder is None:
+            spread = task.high - task.low
+            run_folder = keep_carrier(
+                carrier,
+                (task.low + centre * spread, scale * spread),
+                waves(seed, 3000 if options.quick else 12_000)[1],
+                SPLIT,
+                RATE_HZ,
+                seed,
+                options,
+                steps=sum(steps),
+                seconds=seconds,
+            )
         forecasts[IMPROVED] = carried(carrier, task.noisy, centre, scale)[SPLIT - 1 :]
         for span in SPANS:
             name = f"the same, with the last {span} values only"
-            forecasts[name] = forgetful(carrier, task.noisy, centre, scale, span)
+            forecasts[name] = forgetful(carrier, task.noisy, centre, scale, span, SPLIT)
         forecasts["floor: the noise of the hold-out"] = task.clean[SPLIT:]
         for name, values in forecasts.items():
             figures = memory.setdefault(name, {"mse": [], "excess": []})
@@ -238,16 +162,7 @@ def run(options: Options) -> Result:
         "loss": loss_figure(losses, "The document's RNNs: mean squared error, in sample"),
         "actual_predicted": hold_out_figure(shown),
     }
-    return Result(tables, figures_drawn, NOTES)
-
-
-@torch.no_grad()
-def forgetful(carrier: Carrier, series: Array, centre: float, scale: float, span: int) -> Array:
-    """What the same network says of the hold-out when it starts anew before the last `span` values: (240,)."""
-    values = torch.from_numpy(((series - centre) / scale).astype(np.float32))
-    windows = values.unfold(0, span, 1)[SPLIT - span : -1, :, None]  # (240, span, 1)
-    told: Tensor = carrier(windows)[0][:, -1, AHEAD]
-    return told.numpy().astype(np.float64) * scale + centre
+    return Result(tables, figures_drawn, NOTES, run_folder)
 
 
 def without_network(task: Task) -> dict[str, Array]:
@@ -315,12 +230,15 @@ NOTES = [
         "it never learned, for in training no answer counted before the 150th value."
     ),
     (
-        "How it is trained matters as much: it has to tell eighty values, not one, through six numbers, which "
-        "only a state that follows both waves can do; and then it learns again from the series as it sees it "
-        "itself, under fresh noise."
+        "How it is trained matters as much: it has to tell eighty values, not one, through five numbers, which "
+        "only a state that follows both waves can do; from crops that are added up in pairs, which gives waves "
+        "of the same two periods at any phase; and then again from the series as it sees it itself, under fresh "
+        "noise."
     ),
     (
-        "No run folder: the monitor's forecasters start each window from an empty state, and this one lives by "
-        "not doing that."
+        "The run folder holds the same LSTM for the monitor, which starts each window from an empty state: so it "
+        "is served over windows of 200 values, and does what the row 'with the last 200 values only' says. "
+        "long-memory.csv beside this table is the signal going on, to watch it on: `monitor replay "
+        "long-memory.csv`."
     ),
 ]
