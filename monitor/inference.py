@@ -19,6 +19,7 @@ import onnxruntime as ort
 from monitor.core.blocks import Floats
 from monitor.core.card import CARD_KEY, OUTPUTS, Card, read_card
 from monitor.core.errors import ModelError
+from monitor.modelfile import bounded_memory, check_file
 
 TOLERANCE = 1e-4
 """How far the known answer may be off: between processors a float32 recurrence differs in the sixth digit."""
@@ -61,6 +62,12 @@ def load_model(path: Path) -> Model:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{where}: cannot be read: {error.strerror}; is {path} the right path?") from error
+    check_file(content, where)  # before onnxruntime sees it, which computes while it loads
+    with bounded_memory():
+        return _load(content, path, where)
+
+
+def _load(content: bytes, path: Path, where: str) -> Model:
     try:
         session = open_session(content)
     except Exception as error:  # onnxruntime has a dozen exception types without a common parent
