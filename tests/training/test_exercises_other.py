@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from training.cli import cli
-from training.exercises import biomed_pipeline, char_rnn, imdb, rhythms
+from training.exercises import EXERCISES, biomed_pipeline, char_rnn, imdb, rhythms
 from training.exercises.next_value import split_at_random, split_by_time
 from training.exercises.result import Options, Result, keep
 from training.exercises.reviews import Reviews, invent_reviews, read_reviews
@@ -51,6 +54,33 @@ def write_beats(folder: Path, name: str, symbols: str) -> Path:
     path = folder / f"{name}.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [([], {"imdb"}), (["--data", "reviews.npz", "--test", "more.npz"], set()), (["--quick"], set())],
+)
+def test_all_of_them_run_and_imdb_where_there_are_reviews(
+    words: list[str], missing: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: dict[str, Options] = {}
+
+    def stand_in(name: str) -> ModuleType:
+        module = ModuleType(name)
+        module.run = lambda options: (ran.update({name: options}), Result([]))[1]  # type: ignore[attr-defined]
+        return module
+
+    for name in EXERCISES:
+        monkeypatch.setitem(sys.modules, f"training.exercises.{name.replace('-', '_')}", stand_in(name))
+    told = CliRunner().invoke(cli, ["exercise", "all", *words, "--json", "--out", str(tmp_path)])
+    assert told.exit_code == 0, told.output
+    assert set(EXERCISES) - set(ran) == missing
+    assert [one["exercise"] for one in json.loads(told.stdout)] == list(ran)
+    lines = told.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines] == sorted(missing)
+    for name, options in ran.items():  # what is given is for imdb: the others would not know what to do with it
+        assert (options.data is not None) == ("--data" in words and name == "imdb")
+        assert (options.test is not None) == ("--data" in words and name == "imdb")
 
 
 # char-rnn
