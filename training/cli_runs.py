@@ -61,7 +61,7 @@ def sweep(
 
     from training.config import load_config
     from training.exercises.result import text_of
-    from training.ranking import rank, ranking_json, ranking_table
+    from training.ranking import rank, ranking_json, ranking_table, warning_of
     from training.sweep import Plan, Value, read_over
     from training.sweep import sweep as run_sweep
 
@@ -70,6 +70,8 @@ def sweep(
 
     plan = Plan(load_config(config, sets), read_over(over), configure, sampler, trials or 0)  # type: ignore[arg-type]
     where = storage or out / "sweeps.db"
+    if warning := warning_of(plan.over):
+        click.echo(warning, err=True)
     ended = run_sweep(plan, folder, out, where, jobs=jobs, say=lambda text: click.echo(text, err=True))
     settings = rank(ended)
     if json_:
@@ -93,10 +95,13 @@ def compare(runs: tuple[Path, ...], folder: Path | None, out: Path | None, json_
     import json
 
     from training.compare import compare as measure
-    from training.compare import comparison_json, comparison_table, draw_comparison
+    from training.compare import comparison_json, comparison_table, differing_keys, draw_comparison
     from training.exercises.result import text_of
+    from training.ranking import warning_of
 
     compared = measure(list(runs), folder, lambda text: click.echo(text, err=True))
+    if warning := warning_of(differing_keys(compared)):
+        click.echo(warning, err=True)
     if out:
         draw_comparison(compared, out)
         click.echo(f"wrote {out}", err=True)

@@ -17,7 +17,7 @@ from monitor.core.blocks import Floats
 from monitor.core.card import OUTPUTS
 from monitor.core.errors import ConfigError, MonitorError
 from monitor.inference import open_session
-from training.config import FitConfig, RecordsData
+from training.config import FitConfig, RecordsData, flat
 from training.datasets import Data, cut_windows, load_data
 from training.exercises.result import Cell, Table
 from training.export import example_windows, prove
@@ -89,6 +89,12 @@ def compare(runs: list[Path], data_folder: Path | None, say: Callable[[str], Non
             Compared(label, str(run), config, outcome, parameters, len(graphs[i]), direct[i], slid[i], forms)
         )
     return found
+
+
+def differing_keys(compared: list[Compared]) -> set[str]:
+    """The configuration's keys in which these runs are not all alike."""
+    told = [flat(run.config) for run in compared]
+    return {key for one in told for key in one if any(other.get(key) != one[key] for other in told)}
 
 
 def comparison_table(compared: list[Compared]) -> Table:

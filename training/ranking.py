@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,28 @@ from training.sweep import Trial, Value
 
 _TELLING = ("mse", "mse_over_variance", "coverage", "beat_f1", "V_f1", "accuracy", "surprise")
 _TELLING_ENDS = ("_sensitivity", "_false_alarms_per_hour")
+
+
+_BEGIN = ("data.", "conditioning.")
+"""Keys that begin so, and those below, change what a validation loss measures."""
+_MEASURES = frozenset(
+    (
+        *(f"model.{name}" for name in ("classes", "coverage", "delay", "horizon", "label_steps", "pool")),
+        *(f"model.{name}" for name in ("rate_hz", "samples_per_step", "scaling")),
+        *(f"train.{name}" for name in ("class_weights", "first_step", "loss")),
+    )
+)
+
+
+def warning_of(differing: Iterable[str]) -> str:
+    """What to say where validation losses are set side by side over keys that change what they measure, or ""."""
+    keys = sorted(key for key in differing if key.startswith(_BEGIN) or key in _MEASURES)
+    if not keys:
+        return ""
+    return (
+        f"warning: validation losses over {' and '.join(keys)} measure different things, and their order says "
+        "nothing; look at the figures of the test part"
+    )
 
 
 def headline(metrics: dict[str, float]) -> dict[str, float]:

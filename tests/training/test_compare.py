@@ -100,6 +100,18 @@ def test_a_table_json_and_a_picture(tmp_path: Path) -> None:
     assert "forms: apart" in result.stdout
 
 
+def test_runs_whose_losses_measure_different_things(tmp_path: Path) -> None:
+    def warnings(*others: Path) -> list[str]:
+        told = compare(first, *others)
+        assert told.exit_code == 0, told.output
+        return [line for line in told.stderr.splitlines() if line.startswith("warning: ")]
+
+    first = fit(tiny(), None, tmp_path)
+    assert not warnings(fit(tiny(hidden=3), None, tmp_path))
+    (line,) = warnings(fit(changed(tiny(horizon=5), train={"loss": "huber"}), None, tmp_path))
+    assert "over model.horizon and train.loss measure different things" in line
+
+
 def test_data_that_are_not_what_they_were_are_not_judged(tmp_path: Path) -> None:
     folder = fit(tiny(), None, tmp_path)
     config = folder / "config.json"

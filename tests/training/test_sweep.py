@@ -179,6 +179,21 @@ def test_a_wrong_sweep_says_what(tmp_path: Path, words: list[str], complaint: st
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("over", "told"),
+    [("train.loss=mse,huber", "train.loss"), ("model.horizon=5,7", "model.horizon"), ("model.hidden=3,4", "")],
+)
+def test_losses_that_measure_different_things_are_told_apart(
+    tmp_path: Path, trained: list[Path], over: str, told: str
+) -> None:
+    result = run(tmp_path, "--over", over)
+    assert len(trained) == 2
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == bool(told)
+    assert all(f"over {told} measure different things" in line for line in warnings)
+
+
 def test_a_file_that_is_no_storage_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("not a database, but long enough to be looked at " * 50)
     result = run(tmp_path, "--over", "seed=1,2", "--storage", str(tmp_path / "x.db"))
