@@ -15,7 +15,7 @@ from monitor.core.errors import ConfigError
 from monitor.inference import load_model
 from training.baselines import Autoregression, fit_autoregression, fit_sinusoid, persistence, seasonal
 from training.evaluate import Settings, evaluate
-from training.exercises import carrier, long_memory, lookback, spikes
+from training.exercises import carrier, long_memory, lookback, spike_ceiling, spikes
 from training.exercises import spike_detectors as detectors
 from training.exercises.learning import Recipe
 from training.exercises.next_value import NextValue
@@ -259,6 +259,23 @@ def test_the_likelihood_ratio_comes_near_bayes_on_an_easy_case() -> None:
     threshold = detectors.best_threshold(scores[:2000], labels[:2000])
     right = float(((scores[2000:] >= threshold) == labels[2000:]).mean())
     assert right > bayes - 0.005
+
+
+def test_nothing_is_better_than_knowing_how_the_windows_are_drawn() -> None:
+    random = np.random.default_rng(3)
+    windows = detectors.fair_windows(random, 1500)
+    odds = spike_ceiling.log_odds(windows.values)
+    certain = 1 / (1 + np.exp(-np.abs(odds)))
+    right = (odds > 0) == windows.labels
+    assert right.mean() == pytest.approx(certain.mean(), abs=0.012)  # it is as often right as it says
+    unsure = certain < 0.9
+    assert right[unsure].mean() == pytest.approx(certain[unsure].mean(), abs=0.12)
+    ceiling = spikes.judge(odds, 0.0, windows.labels)
+    for detector in (detectors.matched_filter, detectors.likelihood_ratio):
+        score = detector(windows.values)
+        best = spikes.judge(score, detectors.best_threshold(score, windows.labels), windows.labels)
+        assert ceiling["AUROC"] > best["AUROC"]
+        assert ceiling["accuracy"] > best["accuracy"] - 0.003  # whose threshold is of these very windows
 
 
 def test_the_noise_level_alone_tells_the_documents_classes() -> None:
