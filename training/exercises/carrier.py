@@ -13,7 +13,7 @@ from training.exercises.learning import Recipe, train
 
 HIDDEN, RANK, AHEAD = 32, 5, 40
 CROPS, CROP, BURN_IN = 16, 500, 150
-RATE, INPUT_NOISE = 4e-3, 0.1
+RATE = 4e-3
 
 State = tuple[Tensor, Tensor]
 
@@ -38,7 +38,7 @@ class Carrier(nn.Module):
 
 
 def train_carrier(known: Array, steps: tuple[int, ...]) -> tuple[Carrier, float, float]:
-    """First on the series, then on the series as the network sees it, under fresh noise; centre and scale too.
+    """First on the series, then on it as the network sees it, under fresh noise; its centre and scale too.
 
     Crops of 500 start anywhere, and the first 150 steps, in which the state fills, do not count: so long a crop
     is what rewards a long memory. A crop begins with the state that another one ended with, so that a state
@@ -46,7 +46,7 @@ def train_carrier(known: Array, steps: tuple[int, ...]) -> tuple[Carrier, float,
     """
     centre, scale = float(known.mean()), float(known.std())
     series = (known - centre) / scale
-    carrier = train(Carrier(), _loss_on(series, INPUT_NOISE), Recipe(steps[0], RATE))
+    carrier = train(Carrier(), _loss_on(series, 0.0), Recipe(steps[0], RATE))
     for again in steps[1:]:
         smooth = as_seen(carrier, series)  # (849,)
         noise = float((series[-len(smooth) :] - smooth).std())
@@ -55,7 +55,7 @@ def train_carrier(known: Array, steps: tuple[int, ...]) -> tuple[Carrier, float,
 
 
 def _loss_on(heard: Array, noise: float) -> Callable[[Carrier], Tensor]:
-    """The squared error of all that is told around each value of fresh crops of `heard` (time,) under `noise`."""
+    """The squared error of all that is told around each value of fresh crops of `heard` (time,), `noise` added."""
     line = torch.from_numpy(heard.astype(np.float32))  # (time,)
     state: State | None = None
 

@@ -103,7 +103,7 @@ def told_by(model: NextValue, series: Array) -> Array:
 
 def run(options: Options) -> Result:
     """The document's table, in sample and on a hold-out, then the network with a memory, over the seeds."""
-    epochs, steps = ((1, 2, 3), (15, 10)) if options.quick else (EPOCHS, (1000, 1000))
+    epochs, steps = ((1, 2, 3), (15, 10)) if options.quick else (EPOCHS, (1000, 1500))
     grid: dict[tuple[int, int], dict[str, list[float]]] = {}
     memory: dict[str, dict[str, list[float]]] = {}
     losses: dict[str, list[float]] = {}
