@@ -20,7 +20,7 @@ import msgspec
 
 from monitor.core.alarms import Rule
 from monitor.core.errors import ConfigError
-from monitor.core.intake import Plan
+from monitor.core.stream import Plan
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -129,6 +129,7 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     channels: tuple[str, ...] = ()
     unit: str = ""
     max_gap_s: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    reorder_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     clock_jump_s: Positive = 1.0
     heart_rate_bpm: tuple[float, float] | None = None
 

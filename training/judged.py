@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Floats, Ints, Kind
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import ConfigError, SchemaError
-from monitor.core.intake import Plan
+from monitor.core.stream import Plan
 from monitor.inference import Model
 from monitor.recordings import Recording
 

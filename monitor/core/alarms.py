@@ -204,6 +204,26 @@ class Alarms:
                 return True
         return False
 
+    def inherit(self, other: Alarms) -> list[Alarm]:
+        """Go on with the alarms of another set of tracks; those that no track speaks of any more are over."""
+        over = []
+        for (slot, index), life in other._lives.items():
+            track = other.tracks[index]
+            ours = next(
+                (i for i, t in enumerate(self.tracks) if (t.kind, t.label) == (track.kind, track.label)), None
+            )
+            if ours is not None:
+                self._lives[slot, ours] = life
+                self._busy[slot, ours] = True
+            elif life.alarm.state is not State.OK:
+                over.append(msgspec.structs.replace(life.alarm, state=State.CLEARED))
+        return over
+
+    def forget(self) -> None:
+        """Every track is OK."""
+        self._lives.clear()
+        self._busy[:] = False
+
     def open(self) -> list[Alarm]:
         """The alarms that are active or latched, by the time they were raised."""
         alive = [life.alarm for life in self._lives.values() if life.alarm.state is not State.OK]

@@ -20,11 +20,14 @@ import numpy as np
 from monitor.core.alarms import Rule
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
-from monitor.core.intake import Intake, Plan, Stream
+from monitor.core.intake import Intake
 from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for, rounds
 from monitor.core.lanes import Batch, Lane
+from monitor.core.ledger import LedgerState
+from monitor.core.reorder import Held
 from monitor.core.scoring import Doubles
-from monitor.core.wire import StreamState
+from monitor.core.stream import Plan, Stream
+from monitor.core.wire import StreamState, encode_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,17 @@ class Conclusion:
     """(n, track); NaN where there is nothing to say."""
     notices: list[tuple[int, Notice]]
     """Row of the batch, and what was flagged."""
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What a restart must know of a stream, besides its alarms and its newest samples."""
+
+    stream: str
+    ledger: LedgerState
+    early: tuple[bytes, ...]
+    """Blocks that were held, encoded: received, but not yet in the books."""
+    calibration: dict[str, dict[str, float]]
+    """By model, NAME@VERSION."""
 
 
 class Engine:
@@ -56,35 +70,113 @@ class Engine:
         """`cards` by model name; `plan_of` says what to do with a stream, None to refuse it."""
         self.lanes = {name: Lane(name, card, max_streams, max_waiting) for name, card in cards.items()}
         self._intake = Intake(self.lanes, plan_of, max_streams)
+        self._capacity, self._max_waiting = max_streams, max_waiting
         self._left_open: dict[str, Alarm] = {}
+        self._known: dict[str, dict[str, dict[str, float]]] = {}
+        """Calibrations of streams that have not come back since a restart, by model."""
         self._judges = {name: judge_for(card, rules, max_streams, self.name_of) for name, card in cards.items()}
 
-    def push(self, block: Block, now_ns: int, mark: int) -> tuple[Block | None, list[Event]]:
+    def push(
+        self, block: Block, now_ns: int, mark: int, *, is_due: bool = False
+    ) -> tuple[Block | None, list[Event]]:
         """Take a block that arrived at `now_ns`; `mark` comes back with the windows it completes.
 
+        One that comes too early may be held instead, see `due`; `is_due` says that it has been.
         Returns the block with everything its sender left open filled in, less the samples that were known
-        already (None when all were), and what the block itself made known: gaps, restarts, clock jumps.
+        already (None when all were, or it is held), and what the block itself made known: gaps, restarts, clock
+        jumps.
         Raises SchemaError when the block cannot be used.
         """
         known = len(self._intake.streams)
-        result = self._intake.push(block, now_ns, mark)
-        for stream in self._intake.streams[known:]:
-            self._welcome(stream)
-        return result
+        try:
+            return self._intake.push(block, now_ns, mark, is_due=is_due)
+        finally:
+            for stream in self._intake.streams[known:]:
+                self._welcome(stream)
+                self._recall(stream)
 
     def _welcome(self, stream: Stream) -> None:
         """A stream is new: its limits, and the alarms it had when the monitor ended."""
         judges = [self._judges[lane.name] for lane in stream.lanes]
         for judge in judges:
-            if isinstance(judge, BeatJudge) and stream.plan.heart_rate_bpm:
-                judge.limit(stream.slot, *stream.plan.heart_rate_bpm)
+            if isinstance(judge, BeatJudge):
+                judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
         for alarm in [alarm for alarm in self._left_open.values() if alarm.stream == stream.name]:
             if any(judge.restore(stream.slot, alarm) for judge in judges):
                 del self._left_open[alarm.id]
 
     def restore(self, alarms: Iterable[Alarm]) -> None:
-        """Alarms that an earlier run left open: each goes on when its stream comes back."""
+        """Alarms that an earlier run left open: each goes on where its stream is, or when it comes back."""
+        for judge in self._judges.values():
+            judge.forget_alarms()
         self._left_open = {alarm.id: alarm for alarm in alarms}
+        for stream in self._intake.streams:
+            self._welcome(stream)
+
+    def save(self) -> list[Saved]:
+        """What must survive a restart, besides the alarms, for every stream."""
+        return [
+            Saved(
+                stream.name,
+                stream.ledger.state,
+                tuple(encode_block(held.block) for held in stream.early.blocks()),
+                {
+                    lane.card.ident: learned
+                    for lane in stream.lanes
+                    if (learned := self._judges[lane.name].calibration(stream.slot))
+                },
+            )
+            for stream in self._intake.streams
+        ]
+
+    def resume(self, saved: Iterable[Saved]) -> None:
+        """What an earlier run knew of its streams; each goes on where it is, or when it comes back."""
+        for one in saved:
+            self._intake.resume(one.stream, one.ledger)
+            self._known[one.stream] = one.calibration
+        for stream in self._intake.streams:
+            self._recall(stream)
+            stream.events = 0
+        for lane in self.lanes.values():
+            lane.inferred[:] = lane.skipped[:] = 0
+
+    def _recall(self, stream: Stream) -> None:
+        learned = self._known.pop(stream.name, {})
+        for lane in stream.lanes:
+            self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
+
+    def reload(
+        self, cards: Mapping[str, Card], plan_of: Callable[[str], Plan | None], rules: Sequence[Rule]
+    ) -> list[Alarm]:
+        """Other models, plans and rules from here on; nothing may wait for inference.
+
+        A model of the same shape takes over the windows as they are; streams whose models are of another shape
+        warm up anew. Returns the alarms that ended because nothing speaks of them any more.
+        """
+        over: list[Alarm] = []
+        old, self._judges = self._judges, {}
+        for name, card in cards.items():
+            judge = judge_for(card, rules, self._capacity, self.name_of)
+            lane = self.lanes.get(name)
+            if lane is not None and lane.fits(card):
+                over += judge.inherit(old.pop(name))
+                lane.card = card
+            else:
+                self.lanes[name] = Lane(name, card, self._capacity, self._max_waiting)
+            self._judges[name] = judge
+        for name in set(self.lanes) - set(cards):
+            del self.lanes[name]
+        over += [
+            msgspec.structs.replace(alarm, state=State.CLEARED) for judge in old.values() for alarm in judge.open()
+        ]
+        self._intake.rebind(plan_of)
+        for stream in self._intake.streams:
+            self._welcome(stream)
+        return over
+
+    def due(self, now_ns: int) -> Held | None:
+        """A block that came too early and need wait no longer: to be pushed with its own time and mark."""
+        return self._intake.due(now_ns)
 
     def refuse(self, stream: str) -> None:
         """A message for this stream could not even be read."""

@@ -10,9 +10,7 @@ Rules of the file:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,59 +18,9 @@ from monitor.core.blocks import NS, Block, Event, Floats, Kind
 from monitor.core.conditioning import fill_gaps
 from monitor.core.errors import SchemaError
 from monitor.core.lanes import Lane
-from monitor.core.ledger import Ledger
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says about a stream."""
-
-    models: tuple[str, ...] = ()
-    rate_hz: float | None = None
-    """Of blocks that do not say; a block that says otherwise is refused."""
-    channels: tuple[str, ...] = ()
-    unit: str = ""
-    max_gap_s: float = 0.1
-    """Gaps up to this long are filled by interpolation; a longer one begins a new segment."""
-    clock_jump_s: float = 1.0
-    """A sender's clock that jumps by more begins a new segment."""
-    heart_rate_bpm: tuple[float, float] | None = None
-    """The range of the heart rate, outside of which a limit alarm is raised."""
-
-
-@dataclass(slots=True)
-class Stream:
-    """One stream and how far it has come."""
-
-    name: str
-    slot: int
-    plan: Plan
-    lanes: list[Lane]
-    width: int
-    """Channels that some model looks at."""
-    ledger: Ledger
-    rate_hz: float = 0.0
-    channels: tuple[str, ...] = ()
-    unit: str = ""
-    index: int = 0
-    """Samples of the segment so far, hole included."""
-    hole: int = 0
-    """Missing samples at its end, withheld until it is known whether they can be filled."""
-    last: Floats = field(default_factory=lambda: np.full(0, np.nan, np.float32))
-    """The newest known sample."""
-    anchor: tuple[int, int] = (0, 0)
-    """Index and data time of one sample of the segment."""
-    newest_ns: int = 0
-    forecasts: int = 0
-    events: int = 0
-
-    @property
-    def fresh(self) -> bool:
-        """Whether nothing has come yet."""
-        return self.index == 0
-
-    def time_ns(self, index: int) -> int:
-        """Data time of a sample of the segment."""
-        return self.anchor[1] + round((index - self.anchor[0]) * NS / self.rate_hz)
+from monitor.core.ledger import Ledger, LedgerState
+from monitor.core.reorder import Held
+from monitor.core.stream import Plan, Stream
 
 
 class Intake:
@@ -83,12 +31,24 @@ class Intake:
         """By slot."""
         self._by_name: dict[str, Stream] = {}
         self._lanes, self._plan_of, self._max_streams = lanes, plan_of, max_streams
+        self._books: dict[str, LedgerState] = {}
+        """Of streams that have not come back since a restart."""
+        self._waiting: dict[str, Stream] = {}
+        """Streams that hold early blocks."""
 
-    def push(self, block: Block, now_ns: int, mark: int) -> tuple[Block | None, list[Event]]:
+    def push(
+        self, block: Block, now_ns: int, mark: int, *, is_due: bool = False
+    ) -> tuple[Block | None, list[Event]]:
         """Take a block that arrived at `now_ns`; see Engine.push."""
         stream = self._by_name.get(block.stream) or self._open(block)
         try:
             rate_hz = self._check(stream, block)
+            if stream.plan.reorder_s and not is_due:
+                ledger = stream.ledger
+                if stream.early.is_early(block, ledger.run, ledger.next_seq):
+                    stream.early.hold(Held(block, now_ns, mark))
+                    self._waiting[stream.name] = stream
+                    return None, []
             verdict = stream.ledger.enter(block)
         except SchemaError:
             stream.ledger.refuse()
@@ -111,6 +71,40 @@ class Intake:
         self._admit(stream, values, mark, events)
         stream.events += len(events)
         return Block(stream.name, values, block.run, seq, t0_ns, rate_hz, stream.channels, stream.unit), events
+
+    def due(self, now_ns: int) -> Held | None:
+        """An early block that need not wait any longer, to be pushed now."""
+        for stream in self._waiting.values():
+            ledger, plan = stream.ledger, stream.plan
+            held = stream.early.due(ledger.run, ledger.next_seq, stream.rate_hz, plan.reorder_s, now_ns)
+            if not stream.early:
+                del self._waiting[stream.name]
+            if held is not None:
+                return held
+        return None
+
+    def resume(self, name: str, state: LedgerState) -> None:
+        """The books of a stream, as an earlier run of the monitor left them."""
+        if (stream := self._by_name.get(name)) is not None:
+            stream.ledger = Ledger.resumed(name, state)
+        else:
+            self._books[name] = state
+
+    def rebind(self, plan_of: Callable[[str], Plan | None]) -> None:
+        """Other plans and lanes: a stream whose lanes are others begins a new segment, nothing else changes.
+
+        One that no entry speaks of any more goes on being accounted for, and nothing looks at it.
+        """
+        self._plan_of = plan_of
+        for stream in self.streams:
+            stream.plan = plan_of(stream.name) or Plan()
+            lanes = [self._lanes[model] for model in stream.plan.models]
+            if [id(lane) for lane in lanes] == [id(lane) for lane in stream.lanes]:
+                continue
+            stream.lanes = lanes
+            stream.width = max((lane.card.channels for lane in lanes), default=1)
+            if not stream.fresh:
+                self._begin(stream, stream.rate_hz, stream.time_ns(stream.index))
 
     def refuse(self, name: str) -> None:
         """A message for this stream could not even be read."""
@@ -135,8 +129,11 @@ class Intake:
             )
         lanes = [self._lanes[model] for model in plan.models]
         width = max((lane.card.channels for lane in lanes), default=1)
-        stream = Stream(name, len(self.streams), plan, lanes, width, Ledger(name))
+        books = self._books.get(name)
+        ledger = Ledger(name) if books is None else Ledger.resumed(name, books)
+        stream = Stream(name, len(self.streams), plan, lanes, width, ledger)
         self._check(stream, block)  # a stream does not begin with a block that must be refused
+        self._books.pop(name, None)
         self._by_name[name] = stream
         self.streams.append(stream)
         return stream

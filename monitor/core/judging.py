@@ -6,7 +6,7 @@ A judge is stepped with rows of distinct streams, each stream's rows in order of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -41,6 +41,22 @@ class Judge:
         """See Alarms.restore."""
         return self._alarms.restore(slot, alarm)
 
+    def inherit(self, other: Judge) -> list[Alarm]:
+        """Take the place of a judge whose lane goes on; returns the alarms that end with it."""
+        self._continuity = other._continuity
+        return self._alarms.inherit(other._alarms)
+
+    def forget_alarms(self) -> None:
+        """See Alarms.forget."""
+        self._alarms.forget()
+
+    def calibration(self, slot: int) -> dict[str, float]:  # noqa: ARG002
+        """What it has learned of a stream, for a restart; empty when nothing."""
+        return {}
+
+    def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
+        """Go on with what `calibration` gave."""
+
     def open(self) -> list[Alarm]:
         """See Alarms.open."""
         return self._alarms.open()
@@ -73,6 +89,20 @@ class ForecastJudge(Judge):
         track = Track.of(rules, Kind.DEVIATION, "forecast", 4.0, card.ident)
         super().__init__(card, [track], capacity, names)
         self.scorer = DeviationScorer(card, capacity)
+
+    def inherit(self, other: Judge) -> list[Alarm]:
+        """See Judge.inherit; what another model's residuals were like says nothing of this one's."""
+        if isinstance(other, ForecastJudge) and other.card == self.card:
+            self.scorer = other.scorer
+        return super().inherit(other)
+
+    def calibration(self, slot: int) -> dict[str, float]:
+        """See Judge.calibration."""
+        return self.scorer.calibration(slot)
+
+    def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
+        """See Judge.calibrate."""
+        self.scorer.calibrate(slot, learned)
 
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
@@ -112,6 +142,12 @@ class BeatJudge(Judge):
         self.picker = BeatPicker(card, capacity)
         self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[:-1])}
         self._limits_bpm = np.full((capacity, 2), np.nan)
+
+    def inherit(self, other: Judge) -> list[Alarm]:
+        """See Judge.inherit."""
+        if isinstance(other, BeatJudge) and other.card == self.card:
+            self.picker = other.picker
+        return super().inherit(other)
 
     def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
         """The stream in `slot` has a range its heart rate should keep to."""

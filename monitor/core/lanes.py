@@ -79,6 +79,11 @@ class Lane:
         self._queue: deque[Batch] = deque()
         self._queued = 0
 
+    def fits(self, card: Card) -> bool:
+        """Whether a model with this card can take the place of ours, with the windows as they are."""
+        shape = ("rate_hz", "window", "samples_per_step", "hop", "channels", "conditioning", "task")
+        return all(getattr(card, name) == getattr(self.card, name) for name in shape)
+
     def start(self, slot: int, rate_hz: float, t_ns: int) -> None:
         """Begin a new segment of the stream in `slot`; its first sample lies at `t_ns`."""
         if slot in self._inbox:

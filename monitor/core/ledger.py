@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+import msgspec
+
 from monitor.core.blocks import Block
 from monitor.core.errors import SchemaError
 from monitor.core.wire import LedgerCounts
@@ -28,6 +30,16 @@ class Verdict:
     skip: int
     gap: int
     new_run: bool
+
+
+class LedgerState(msgspec.Struct, frozen=True):
+    """The books of one stream, as they are kept over a restart."""
+
+    next_seq: int
+    run: str | None
+    ended: tuple[str, ...]
+    gaps: tuple[tuple[int, int], ...]
+    counts: LedgerCounts
 
 
 class Ledger:
@@ -49,6 +61,29 @@ class Ledger:
             self._received, self._missing, self._before_first, self._duplicated, self._late, self._refused,
             self._invalid, self._runs, self._gap_count,
         )  # fmt: skip
+
+    @property
+    def run(self) -> str | None:
+        """The run that is on; None before the first."""
+        return self._run
+
+    @property
+    def state(self) -> LedgerState:
+        """Everything there is to know, for a restart."""
+        return LedgerState(self.next_seq, self._run, tuple(self._ended), tuple(self._gaps), self.counts)
+
+    @classmethod
+    def resumed(cls, stream: str, state: LedgerState) -> Ledger:
+        """A ledger that goes on where another ended."""
+        ledger = cls(stream)
+        ledger.next_seq, ledger._run = state.next_seq, state.run
+        ledger._ended.extend(state.ended)
+        ledger._gaps.extend(state.gaps)
+        (
+            ledger._received, ledger._missing, ledger._before_first, ledger._duplicated, ledger._late,
+            ledger._refused, ledger._invalid, ledger._runs, ledger._gap_count,
+        ) = msgspec.structs.astuple(state.counts)  # fmt: skip
+        return ledger
 
     def enter(self, block: Block) -> Verdict:
         """Book the samples of `block`; raises SchemaError for a run that has ended."""

@@ -7,6 +7,8 @@ anew. While there is nothing to compare with, a score is NaN: warming up is a st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,6 +95,29 @@ class DeviationScorer:
         rate = np.maximum(0.02, 0.5 / (1 + hops / 4))  # large steps at first
         self._usual[some] = first * np.exp(rate * ((value > first) - (1 - self.QUANTILE)))
         self._hops[some] = hops + 1
+
+    def calibration(self, slot: int) -> dict[str, float]:
+        """What was learned of a stream; empty before anything was."""
+        if not self._hops[slot]:
+            return {}
+        return {
+            "usual": float(self._usual[slot]),
+            "hops": float(self._hops[slot]),
+            "error": float(self._error[slot]),
+            "error_of_persistence": float(self._error_of_persistence[slot]),
+        }
+
+    def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
+        """Go on with what `calibration` gave; what is missing or no number stays as it is."""
+        for name, value in learned.items():
+            array = {
+                "usual": self._usual,
+                "hops": self._hops,
+                "error": self._error,
+                "error_of_persistence": self._error_of_persistence,
+            }.get(name)
+            if array is not None and np.isfinite(value) and value >= 0:
+                array[slot] = value
 
     def skill(self, slot: int) -> float:
         """1 - (mean squared error) / (that of "stays as it is"), over the last minutes; NaN before any."""

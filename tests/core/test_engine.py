@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monitor.core.blocks import NS, Alarm, Block, Event
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
-from monitor.core.intake import Plan
+from monitor.core.stream import Plan
 
 RATE = 50.0
 

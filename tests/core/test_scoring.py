@@ -5,8 +5,8 @@ import pytest
 
 from monitor.core.blocks import NS, Alarm, Beat, Event
 from monitor.core.engine import Engine
-from monitor.core.intake import Plan
 from monitor.core.scoring import BeatPicker, Continuity, DeviationScorer
+from monitor.core.stream import Plan
 from tests.core.test_engine import cut
 
 ONE = np.array([0])

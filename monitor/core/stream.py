@@ -1,0 +1,67 @@
+"""What the configuration says about a stream, and how far the stream has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from monitor.core.blocks import NS, Floats
+from monitor.core.lanes import Lane
+from monitor.core.ledger import Ledger
+from monitor.core.reorder import Early
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says about a stream."""
+
+    models: tuple[str, ...] = ()
+    rate_hz: float | None = None
+    """Of blocks that do not say; a block that says otherwise is refused."""
+    channels: tuple[str, ...] = ()
+    unit: str = ""
+    max_gap_s: float = 0.1
+    """Gaps up to this long are filled by interpolation; a longer one begins a new segment."""
+    reorder_s: float = 0.0
+    """Blocks that come too early are held so long for those before them; 0 takes every block as it comes."""
+    clock_jump_s: float = 1.0
+    """A sender's clock that jumps by more begins a new segment."""
+    heart_rate_bpm: tuple[float, float] | None = None
+    """The range of the heart rate, outside of which a limit alarm is raised."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream and how far it has come."""
+
+    name: str
+    slot: int
+    plan: Plan
+    lanes: list[Lane]
+    width: int
+    """Channels that some model looks at."""
+    ledger: Ledger
+    rate_hz: float = 0.0
+    channels: tuple[str, ...] = ()
+    unit: str = ""
+    index: int = 0
+    """Samples of the segment so far, hole included."""
+    hole: int = 0
+    """Missing samples at its end, withheld until it is known whether they can be filled."""
+    last: Floats = field(default_factory=lambda: np.full(0, np.nan, np.float32))
+    """The newest known sample."""
+    anchor: tuple[int, int] = (0, 0)
+    """Index and data time of one sample of the segment."""
+    newest_ns: int = 0
+    early: Early = field(default_factory=Early)
+    events: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has come yet."""
+        return self.index == 0
+
+    def time_ns(self, index: int) -> int:
+        """Data time of a sample of the segment."""
+        return self.anchor[1] + round((index - self.anchor[0]) * NS / self.rate_hz)
