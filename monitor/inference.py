@@ -34,6 +34,7 @@ class Model:
         self.card, self.path = card, path
         self._session = session
         self._outputs = list(OUTPUTS[card.task])
+        self._with_state = [*self._outputs, "after"]
 
     def run(self, windows: Floats) -> dict[str, Floats]:
         """Infer `windows` (batch, time, channel); the outputs that monitor.core.card names for the task.
@@ -42,6 +43,21 @@ class Model:
         """
         values = self._session.run(self._outputs, {"window": np.ascontiguousarray(windows, np.float32)})
         return dict(zip(self._outputs, values, strict=True))
+
+    def step(self, window: Floats, state: Floats, seen: int, answers: int) -> tuple[dict[str, Floats], Floats]:
+        """Go on from `state` (batch, width) with the samples that `window` (batch, time, channel) adds.
+
+        Its first `seen` samples are known to the state already. Returns the outputs for the first `answers` rows,
+        and the state after the last step for all.
+        """
+        given = {
+            "window": np.ascontiguousarray(window, np.float32),
+            "state": state,
+            "seen": np.array([seen]),
+            "answers": np.array([answers]),
+        }
+        *values, after = self._session.run(self._with_state, given)
+        return dict(zip(self._outputs, values, strict=True)), after
 
 
 def open_session(content: bytes) -> ort.InferenceSession:
@@ -79,6 +95,7 @@ def _load(content: bytes, path: Path, where: str) -> Model:
     _check_graph(card, session, where)
     model = Model(card, session, str(path))
     _check_known_answer(model, where)
+    _check_stepping(model, session, where)
     return model
 
 
@@ -123,6 +140,29 @@ def _check_known_answer(model: Model, where: str) -> None:
                 f"{where}: known answer of `{name}` is off by {off} (allowed {TOLERANCE:g}): the file was "
                 "changed after its export, or this machine computes otherwise; export it again",
             )
+
+
+def _check_stepping(model: Model, session: ort.InferenceSession, where: str) -> None:
+    """A model that says it can go step by step gives its known answer in two pieces, too."""
+    card = model.card
+    if card.stepping is None:
+        return
+    options = {i.name: i.type for i in session.get_overridable_initializers()}
+    wanted = {"state": "tensor(float)", "seen": "tensor(int64)", "answers": "tensor(int64)"}
+    if wanted.items() - options.items() or "after" not in {o.name for o in session.get_outputs()}:
+        raise ModelError(f"{where}: its card says that it can go step by step, its graph takes {options}")
+    window = card.known_answer.window.array()
+    half, lead = card.window // 2 * card.samples_per_step, card.stepping.lead
+    state = np.zeros((len(window), card.stepping.width), np.float32)
+    window = np.concatenate((np.zeros((len(window), lead, card.channels), np.float32), window), axis=1)
+    try:
+        _, state = model.step(window[:, : lead + half], state, lead, 0)
+        got, _ = model.step(window[:, half:], state, lead, len(window))
+    except Exception as error:  # whatever onnxruntime raises
+        raise ModelError(f"{where}: its known answer cannot be asked for step by step: {error}") from error
+    for name, tensor in card.known_answer.outputs.items():
+        if got[name].shape != tensor.shape or not np.allclose(got[name], tensor.array(), TOLERANCE, TOLERANCE):
+            raise ModelError(f"{where}: known answer of `{name}` is another when asked for step by step")
 
 
 def find_models(folder: Path | None) -> dict[str, Path]:

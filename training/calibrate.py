@@ -23,6 +23,9 @@ from training.metrics import (
 from training.models import RecurrentForecaster, RecurrentModel
 from training.symbols import symbol_figures
 
+_SPREAD_WINDOWS = 5_000
+"""Windows that are enough to tell how much fewer steps cost."""
+
 
 class Calibration:
     """What was set, and the figures that resulted."""
@@ -30,6 +33,7 @@ class Calibration:
     def __init__(self) -> None:
         self.thresholds: dict[str, float] = {}
         self.beat_level = 0.5
+        self.spread: tuple[float, ...] = ()
         self.metrics: dict[str, float] = {}
 
 
@@ -41,6 +45,7 @@ def calibrate(model: RecurrentModel, config: FitConfig, data: Data) -> Calibrati
         outputs, targets, _ = _forecasts(model, config, data.parts["calibration"])
         factors = conformal_factors(outputs, targets, config.model.coverage)
         model.factors.copy_(torch.from_numpy(factors))
+        done.spread = spread_by_count(model, config, data)
         done.metrics = forecast_figures(*_forecasts(model, config, data.parts["test"]))
     elif isinstance(config.data, SymbolsData):
         done.metrics = _foreseen_symbols(model, config, data)
@@ -66,11 +71,32 @@ def _forecasts(
     model: RecurrentModel, config: FitConfig, part: list[Series]
 ) -> tuple[dict[str, Floats], Floats, Floats]:
     """Outputs for all windows of a part, what came instead, and the last value that was known."""
+    history, targets, last = _inputs(config, part)
+    return predict(model, history), targets, last
+
+
+def _inputs(config: FitConfig, part: list[Series]) -> tuple[Floats, Floats, Floats]:
+    """All windows of a part, what came after each, and the last value that was known."""
     horizon = config.model.horizon
     hop = config.model.hop * config.model.samples_per_step
     values = np.concatenate([cut_windows(series, config, hop, horizon)[0] for series in part])
     history, targets = values[:, :-horizon], values[:, -horizon:]
-    return predict(model, history), targets, history[:, -1]
+    return history, targets, history[:, -1]
+
+
+def spread_by_count(model: RecurrentModel, config: FitConfig, data: Data) -> tuple[float, ...]:
+    """By how much to widen a calibrated interval on an answer that rests on fewer steps than the whole window.
+
+    One factor for each count of steps from `train.first_step` to the window, so that it holds as often at each.
+    """
+    windows, targets, _ = _inputs(config, data.parts["calibration"])
+    keep = slice(None, None, max(1, len(windows) // _SPREAD_WINDOWS))
+    windows, targets = windows[keep], targets[keep]
+    found = []
+    for steps in range(config.train.first_step, config.model.window + 1):
+        outputs = predict(model, windows[:, -steps * config.model.samples_per_step :])
+        found.append(float(conformal_factors(outputs, targets, config.model.coverage).mean()))
+    return tuple(factor / found[-1] for factor in found)
 
 
 def _foreseen_symbols(model: RecurrentModel, config: FitConfig, data: Data) -> dict[str, float]:

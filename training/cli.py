@@ -108,12 +108,22 @@ def fit(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; RUN/NAME.onnx by default.")
+@click.option(
+    "--data", "folder", type=click.Path(path_type=Path), help="Of a model file: what its records are in."
+)
 @speaks_plainly
-def export(run: Path, out: Path | None) -> None:
-    """Write the model of a finished RUN as one ONNX file, and prove that it computes what torch did."""
-    from training.export import export as write
+def export(run: Path, out: Path | None, folder: Path | None) -> None:
+    """Write the model of a finished RUN as one ONNX file, and prove that it computes what torch did.
 
-    path = write(run, out, lambda text: click.echo(text, err=True))
+    RUN may be a model file itself, of an older version: it is then made anew, from its own weights.
+    """
+    from training.export import export as write
+    from training.reexport import reexport
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    path = reexport(run, out, folder, say) if run.suffix == ".onnx" else write(run, out, say)
     click.echo(str(path))
 
 

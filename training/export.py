@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from onnxruntime import InferenceSession
 
 from monitor import __version__
 from monitor.core.blocks import Floats
-from monitor.core.card import CARD_KEY, OUTPUTS, Card, KnownAnswer, Tensor, write_card
+from monitor.core.card import CARD_KEY, OUTPUTS, Card, KnownAnswer, Stepping, Tensor, write_card
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import open_session
 from training.config import FitConfig, flat
 from training.graph import build_graph
 from training.models import RecurrentModel
 from training.runs import Outcome, read_run
+from training.stepped import is_steppable, lead_samples, state_width
 
 TOLERANCE = 1e-4
+STEP_TOLERANCE = 2e-6
 BATCHES = (1, 3, 64)
 
 
 def export(run: Path, out: Path | None = None, say: Callable[[str], None] = print) -> Path:
     """Write the model of a finished run; raises ModelError when onnxruntime does not agree with torch."""
     config, outcome, model = read_run(run)
-    path = out or run / f"{config.name}.onnx"
+    return write_model(model, config, outcome, out or run / f"{config.name}.onnx", say)
+
+
+def write_model(
+    model: RecurrentModel, config: FitConfig, outcome: Outcome, path: Path, say: Callable[[str], None] = print
+) -> Path:
+    """Write a model and its card as one file, proven."""
     proto = build_graph(model)
     card = make_card(model, config, outcome)
     entry = proto.metadata_props.add()
@@ -47,7 +57,7 @@ def prove(content: bytes, model: RecurrentModel, say: Callable[[str], None] = pr
     """The largest difference between torch and onnxruntime, over several batch sizes and lengths of window."""
     session = open_session(content)
     shape = model.config.model
-    worst = 0.0
+    worst = prove_stepping(session, model, say) if is_steppable(model) else 0.0
     for batch in BATCHES:
         for steps in sorted({shape.window, model.config.train.first_step}):
             window = example_windows(model, batch, steps, seed=batch)
@@ -61,6 +71,35 @@ def prove(content: bytes, model: RecurrentModel, say: Callable[[str], None] = pr
                     f"by {off:.1e}, allowed {TOLERANCE:g}",
                 )
             worst = max(worst, off)
+    return worst
+
+
+def prove_stepping(session: InferenceSession, model: RecurrentModel, say: Callable[[str], None] = print) -> float:
+    """The largest difference, in units of the outputs' size, between windows and the same in pieces."""
+    shape, lead = model.config.model, lead_samples(model)
+    names = list(OUTPUTS[model.config.task])
+    worst = 0.0
+    for batch in BATCHES:
+        window = example_windows(model, batch, shape.window, seed=batch)
+        expected = session.run([*names, "after"], {"window": window})
+        # In one call to the middle, from there step by step; of what lies before the window nothing may be told.
+        led = np.concatenate((np.full((batch, lead, model.channels), np.nan, np.float32), window), axis=1)
+        state = np.zeros((batch, state_width(model)), np.float32)
+        for start, end in pairwise([0, *range(shape.window // 2, shape.window + 1)]):
+            piece = led[:, start * model.fold : end * model.fold + lead]
+            given = {"window": piece, "state": state, "seen": np.array([lead]), "answers": np.array([batch])}
+            *got, state = session.run([*names, "after"], given)
+        off = max(
+            float(np.abs(one - other).max() / max(np.abs(other).max(), 1.0))
+            for one, other in zip((*got, state), expected, strict=True)
+        )
+        say(f"batch {batch:2d}, step by step: the same as the window but for {off:.1e}")
+        if not off <= STEP_TOLERANCE:
+            raise ModelError(
+                f"export of {model.config.name}: batch {batch}: step by step it differs from the window by "
+                f"{off:.1e}, allowed {STEP_TOLERANCE:g}"
+            )
+        worst = max(worst, off)
     return worst
 
 
@@ -117,6 +156,7 @@ def make_card(model: RecurrentModel, config: FitConfig, outcome: Outcome) -> Car
         beat_level=outcome.beat_level,
         label_steps=shape.label_steps if config.task == "classify" else 0,
         coverage=shape.coverage if forecasts else 0.0,
+        stepping=make_stepping(model, outcome),
         metrics={name: float(f"{value:.5g}") for name, value in outcome.metrics.items()},
         source=outcome.data,
         training=flat(config),
@@ -125,6 +165,18 @@ def make_card(model: RecurrentModel, config: FitConfig, outcome: Outcome) -> Car
         code=outcome.code or __version__,
         intended_use=config.intended_use,
         known_answer=KnownAnswer(Tensor.of(window), answers),
+    )
+
+
+def make_stepping(model: RecurrentModel, outcome: Outcome) -> Stepping | None:
+    """How the model goes step by step, None where it cannot."""
+    if not is_steppable(model):
+        return None
+    return Stepping(
+        width=state_width(model),
+        lead=lead_samples(model),
+        first=model.config.train.first_step,
+        spread=tuple(float(f"{factor:.4g}") for factor in outcome.spread),
     )
 
 

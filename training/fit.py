@@ -162,6 +162,7 @@ def _finish(
         thresholds=calibrated.thresholds,
         beat_level=calibrated.beat_level,
         metrics=calibrated.metrics,
+        spread=calibrated.spread,
         best_epoch=progress.best_epoch,
         validation_loss=progress.best_loss,
         epochs=progress.epoch,

@@ -19,12 +19,16 @@ from training.models import RecurrentForecaster, RecurrentModel, WindowClassifie
 OPSET = 17
 IR_VERSION = 8  # what opset 17 came with: older runtimes read it too
 
-_GATES = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
+GATES = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 
 def build_graph(model: RecurrentModel) -> onnx.ModelProto:
     """The model as ONNX: `window` (batch, time, channel) in, the task's outputs out, batch and time dynamic."""
-    graph = _Graph(model)
+    from training.stepped import build_stepped, is_steppable  # it extends the graph below
+
+    if is_steppable(model):
+        return build_stepped(model)
+    graph = Graph(model)
     scaled = graph.scaled()
     state = graph.recurrence(scaled)
     if isinstance(model, RecurrentForecaster):
@@ -34,7 +38,7 @@ def build_graph(model: RecurrentModel) -> onnx.ModelProto:
     return graph.model()
 
 
-class _Graph:
+class Graph:
     """Nodes and constants of a graph that is being built; methods return the name of what they compute."""
 
     def __init__(self, model: RecurrentModel) -> None:
@@ -43,27 +47,26 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._optional: list[onnx.ValueInfoProto] = []
         self._offset = self._scale = ""
 
-    def scaled(self) -> str:
+    def scaled(self, window: str = "window") -> str:
         """(x - offset) / scale; of symbols the vector of each, (batch, time, feature)."""
         if self._model.embedding is not None:
             highest = self._constant("highest", np.float32(self._model.embedding.num_embeddings - 1))
-            known = self._node(
-                "Clip", self._node("Round", "window"), self._constant("zero", np.float32(0)), highest
-            )
+            known = self._node("Clip", self._node("Round", window), self._constant("zero", np.float32(0)), highest)
             column = self._constant("column", np.array([2]))
             numbers = self._node("Cast", self._node("Squeeze", known, column), to=TensorProto.INT64)
             return self._node("Gather", self._weight("embedding.weight"), numbers)
         if self._model.scaling.kind == "window":
-            early = self._slice("window", 0, self._model.scaling.samples)
+            early = self._slice(window, 0, self._model.scaling.samples)
             self._offset = self._node("ReduceMean", early, axes=[1], keepdims=1)  # (batch, 1, channel)
             centred = self._node("Sub", early, self._offset)
             variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)
             self._scale = self._node("Max", self._node("Sqrt", variance), self._weight("scaling.floor"))
         else:
             self._offset, self._scale = self._weight("scaling.offset"), self._weight("scaling.scale")
-        return self._node("Div", self._node("Sub", "window", self._offset), self._scale)
+        return self._node("Div", self._node("Sub", window, self._offset), self._scale)
 
     def recurrence(self, x: str) -> str:
         """The last layer's state (batch, hidden) after the last step; pooled, (step, batch, width) at each."""
@@ -74,20 +77,7 @@ class _Graph:
         if shape.bidirectional:
             extra["direction"] = "bidirectional"
         for layer in range(shape.layers):
-            ways = [f"l{layer}", f"l{layer}_reverse"][: 1 + shape.bidirectional]
-            sides = ("ih", "hh")
-            weights = [
-                np.stack([self._gates(f"recurrence.weight_{side}_{way}") for way in ways]) for side in sides
-            ]
-            bias = [
-                np.concatenate([self._gates(f"recurrence.bias_{side}_{way}") for side in sides]) for way in ways
-            ]
-            inputs = [
-                x,
-                self._constant(f"w{layer}", weights[0]),  # (way, gate * hidden, feature)
-                self._constant(f"r{layer}", weights[1]),
-                self._constant(f"b{layer}", np.stack(bias)),
-            ]
+            inputs = [x, *self._cell_weights(layer)]
             last = layer == shape.layers - 1 and not pooled  # then only its last state is asked for
             names = ["", "last"] if last else [f"all_{layer}"]
             self._nodes.append(
@@ -104,6 +94,15 @@ class _Graph:
         if pooled:
             return x  # (step, batch, width)
         return self._node("Squeeze", "last", self._constant("axis0", np.array([0])))  # (batch, hidden)
+
+    def _cell_weights(self, layer: int) -> list[str]:
+        """What the operators want: w (way, gate * hidden, feature), r and b."""
+        ways = [f"l{layer}", f"l{layer}_reverse"][: 1 + self._model.config.model.bidirectional]
+        sides = ("ih", "hh")
+        weights = [np.stack([self._gates(f"recurrence.weight_{side}_{way}") for way in ways]) for side in sides]
+        bias = [np.concatenate([self._gates(f"recurrence.bias_{side}_{way}") for side in sides]) for way in ways]
+        named = zip("wrb", (*weights, np.stack(bias)), strict=True)
+        return [self._constant(f"{name}{layer}", value) for name, value in named]
 
     def _steps(self, x: str) -> str:
         """What the recurrence reads, (step, batch, feature), of the scaled window (batch, time, channel)."""
@@ -127,7 +126,7 @@ class _Graph:
         mean = self._linear(bottle, "mean")
         if taps := model.config.model.direct:
             flat = self._constant("flat", np.array([-1, taps * model.channels]))
-            newest = self._node("Reshape", self._slice(scaled, -taps, 2**31 - 1), flat)
+            newest = self._node("Reshape", self._newest(scaled, taps), flat)
             mean = self._node("Add", mean, self._node("Gemm", newest, self._weight("direct.weight"), transB=1))
         mean = self._node("Reshape", mean, shape)
         factors = self._weight("factors")
@@ -141,6 +140,10 @@ class _Graph:
         for name, value in (("forecast", mean), ("lower", lower), ("upper", upper)):
             self._output(name, ["batch", model.horizon, model.channels])
             self._node("Add", self._node("Mul", value, self._scale), self._offset, name=name)
+
+    def _newest(self, scaled: str, taps: int) -> str:
+        """The newest samples, scaled, (batch, taps, channel)."""
+        return self._slice(scaled, -taps, 2**31 - 1)
 
     def classes(self, state: str, model: WindowClassifier) -> None:
         """Class probabilities, and that of a beat where the task is beats."""
@@ -169,7 +172,8 @@ class _Graph:
             "window", TensorProto.FLOAT, ["batch", "time", self._model.channels]
         )
         constants = list(self._constants.values())
-        graph = helper.make_graph(self._nodes, self._model.config.name, [window], self._outputs, constants)
+        inputs = [window, *self._optional]
+        graph = helper.make_graph(self._nodes, self._model.config.name, inputs, self._outputs, constants)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(
             graph,
@@ -182,8 +186,8 @@ class _Graph:
     def _gates(self, name: str) -> Floats:
         """A recurrent weight with its gates in the operator's order."""
         cell = self._model.config.model.cell
-        gates = np.split(self._weights[name], len(_GATES[cell]))
-        ordered: Floats = np.concatenate([gates[i] for i in _GATES[cell]])
+        gates = np.split(self._weights[name], len(GATES[cell]))
+        ordered: Floats = np.concatenate([gates[i] for i in GATES[cell]])
         return ordered
 
     def _slice(self, x: str, start: int, end: int) -> str:
@@ -209,3 +213,8 @@ class _Graph:
 
     def _output(self, name: str, shape: list[str | int]) -> None:
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def _option(self, name: str, default: np.ndarray, shape: list[str | int]) -> None:
+        """An input that may be left out."""
+        self._constant(name, default)
+        self._optional.append(helper.make_tensor_value_info(name, self._constants[name].data_type, shape))

@@ -40,6 +40,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Of the best epoch."""
     epochs: int
     parameters: int = 0
+    spread: tuple[float, ...] = ()
+    """Of a forecaster: see monitor.core.card.Stepping."""
     seconds: float
     device: str
     torch: str

@@ -3,7 +3,10 @@
 A model is one `.onnx` file; the card is one JSON document in its `metadata_props` under `CARD_KEY`.
 
 Input `window`: (batch, time, channel) float32 at `rate_hz`, conditioned as `conditioning` says, else in the
-stream's own unit: any fixed scaling is inside the graph. Outputs, by task:
+stream's own unit: any fixed scaling is inside the graph. A model whose card has `stepping` takes three more, that
+may be left out: `state` (batch, width), what each row remembers, zeros for a new beginning; `seen` (1), how many
+samples at the start of `window` the state knows already; `answers` (1), how many rows, from the first on, are to
+be answered. It gives one more output, `after` (batch, width): the state after the last step. Outputs, by task:
 
 - forecast: `forecast`, `lower`, `upper`, each (batch, horizon, channel), in the unit of the input;
 - classify: `probabilities` (batch, class);
@@ -74,6 +77,20 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part was held out; the metrics speak of it."""
 
 
+class Stepping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model that can go step by step does so: see monitor.core.leapfrog."""
+
+    width: int
+    """Numbers that a row remembers."""
+    lead: int = 0
+    """Samples before the new ones that its head looks at; `window` begins with them, and `seen` counts them."""
+    first: int
+    """The fewest steps on which it was trained to answer."""
+    spread: tuple[float, ...] = ()
+    """forecast: what to multiply the interval's half-widths by, on an answer that rests on `first` steps, on
+    `first` + 1, and so on up to `window`: fewer steps tell less, and the interval should hold as often."""
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the monitor needs to know of a model, and everything a reader wants to."""
 
@@ -111,6 +128,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """classify: the label speaks of the last so many steps; 0 says of the whole window."""
     coverage: float = 0.0
     """forecast: share of values the interval is calibrated to hold."""
+
+    stepping: Stepping | None = None
+    """How it goes step by step; None where it cannot: older files, and scaling by the window's first steps."""
 
     metrics: dict[str, float] = {}
     source: Source
@@ -159,11 +179,32 @@ def read_card(text: str, where: str) -> Card:
         (card.task == "forecast" or len(card.classes) >= 2, "a classifier needs two classes or more"),
         (set(card.thresholds) <= set(card.classes), "thresholds name a class that classes does not"),
         (0 <= card.delay < card.window, "delay must lie within the window"),
+        *_stepping_problems(card),
     ]
     for holds, complaint in problems:
         if not holds:
             raise ModelError(f"{where}: its card contradicts itself: {complaint}")
     return card
+
+
+def _stepping_problems(card: Card) -> list[tuple[bool, str]]:
+    stepping = card.stepping
+    if stepping is None:
+        return []
+    spread = len(stepping.spread)
+    return [
+        (1 <= stepping.width <= 65_536, "stepping.width must be 1 to 65536"),
+        (1 <= stepping.first <= card.window, "stepping.first must be 1 to window"),
+        (
+            0 <= stepping.lead <= (stepping.first - 1) * card.samples_per_step,
+            "stepping.lead must lie within the first steps",
+        ),
+        (
+            spread in (0, card.window - stepping.first + 1),
+            "stepping.spread needs a figure for each count of steps",
+        ),
+        (all(factor > 0 for factor in stepping.spread), "stepping.spread must be above 0"),
+    ]
 
 
 def write_card(card: Card) -> str:

@@ -1,0 +1,297 @@
+"""The graph of a model that can go step by step as well as over a whole window: one graph for both.
+
+Beside `window` it has three inputs that may be left out, for they have defaults:
+
+- `state` (batch, width): what a row remembers, all of it in one vector: the cells' states, layer by layer, and the
+  sums behind a running scaling. Zeros, the default, are a new beginning.
+- `seen` (1): how many samples at the start of `window` the state knows already; only the head looks at them.
+- `answers` (1): how many rows, from the first on, are to be answered; by default all.
+
+and one more output, `after` (batch, width): the state after the last step.
+
+The recurrence is a Scan over steps of plain matrix products, a gate each. onnxruntime runs that faster than its
+own operators for the cells from about a dozen rows on (tests/bench/README.md), and slower below, where a product
+has nothing to spread its overhead over. LSTM and GRU therefore stand in the graph both ways, over the same
+weights, and the batch decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from training.graph import Graph
+from training.models import RecurrentForecaster, RecurrentModel, WindowClassifier
+
+_GATES = {"rnn": "h", "lstm": "iofc", "gru": "zrh"}
+_FEW_ROWS = 12
+_FOREVER = 2**62
+_FIGURES = ("count", "first", "total", "squares")
+
+
+def is_steppable(model: RecurrentModel) -> bool:
+    """Whether what the model says can be carried from step to step."""
+    pooled = isinstance(model, WindowClassifier) and model.pooled
+    return model.scaling.kind != "window" and not pooled
+
+
+def lead_samples(model: RecurrentModel) -> int:
+    """Samples before the new ones that the head looks at: the linear view of the newest ones."""
+    return max(model.config.model.direct - model.fold, 0)
+
+
+def state_width(model: RecurrentModel) -> int:
+    """Length of the vector that a row remembers."""
+    return sum(width for _, width in _parts(model))
+
+
+def _parts(model: RecurrentModel) -> list[tuple[str, int]]:
+    """What the state is made of: name and width."""
+    shape = model.config.model
+    kinds = "hc" if shape.cell == "lstm" else "h"
+    parts = [(f"{kind}{layer}_before", shape.hidden) for kind in kinds for layer in range(shape.layers)]
+    if model.scaling.kind == "running":
+        parts += [(f"{name}_before", 1 if name == "count" else model.channels) for name in _FIGURES]
+    return parts
+
+
+def build_stepped(model: RecurrentModel) -> onnx.ModelProto:
+    """The graph of a model that `is_steppable`."""
+    graph = _Stepped(model)
+    graph.begin()
+    x = graph.scaled()  # (batch, time, channel)
+    states = graph.carry(x)
+    last = graph.rows(states[model.config.model.layers - 1])  # (answered, hidden)
+    if isinstance(model, RecurrentForecaster):
+        graph.forecast(x, last, model)
+    elif isinstance(model, WindowClassifier):
+        graph.classes(last, model)
+    graph.end(states)
+    return graph.model()
+
+
+class _Stepped(Graph):
+    """A graph with a state in and out."""
+
+    def begin(self) -> None:
+        """The optional inputs, and the state in its parts, a row each for every row of `window`."""
+        self._option("state", np.zeros((1, state_width(self._model)), np.float32), ["rows", "width"])
+        self._option("seen", np.array([0]), [1])
+        self._option("answers", np.array([_FOREVER]), [1])
+        parts = _parts(self._model)
+        width = self._constant("width", np.array([sum(width for _, width in parts)]))
+        batch = self._node("Shape", "window", start=0, end=1)
+        state = self._node("Expand", "state", self._node("Concat", batch, width, axis=0))
+        if len(parts) == 1:
+            self._node("Identity", state, name=parts[0][0])
+            return
+        sizes = self._constant("parts", np.array([width for _, width in parts]))
+        self._nodes.append(helper.make_node("Split", [state, sizes], [name for name, _ in parts], axis=1))
+
+    def scaled(self, window: str = "window") -> str:
+        """What the recurrence reads of the new samples, (batch, time, channel)."""
+        time_axis = self._constant("time_axis", np.array([1]))
+        end = self._constant(f"at_{_FOREVER}", np.array([_FOREVER]))
+        new = self._node("Slice", window, "seen", end, time_axis)
+        if self._model.scaling.kind != "running" or self._model.embedding is not None:
+            return super().scaled(new)
+        return self._running(new, time_axis)
+
+    def _running(self, new: str, time_axis: str) -> str:
+        """Scaled by mean and spread up to each step: see training/scaling.py."""
+        model, node, constant = self._model, self._node, self._constant
+        fold, channels = model.fold, model.channels
+        zero = constant("nothing", np.float32(0))
+        one = constant("one", np.array([1]))
+        known = node("Greater", node("Unsqueeze", "count_before", time_axis), zero)  # (batch, 1, 1)
+        earliest = node("Slice", new, constant("at_0", np.array([0])), one, time_axis)
+        first = node("Where", known, node("Unsqueeze", "first_before", time_axis), earliest)  # (batch, 1, channel)
+        by_step = constant("by_step", np.array([0, -1, fold, channels]))
+        steps = node("Reshape", node("Sub", new, first), by_step)  # (batch, step, fold, channel)
+        fold_axis = constant("fold_axis", np.array([2]))
+        sums = {"total": steps, "squares": node("Mul", steps, steps)}
+        for name, values in sums.items():
+            since = node(
+                "CumSum", node("ReduceSum", values, fold_axis, keepdims=0), constant("axis_1", np.array(1))
+            )
+            sums[name] = node(
+                "Add", since, node("Unsqueeze", f"{name}_before", time_axis)
+            )  # (batch, step, channel)
+        # Samples seen at each step: fold, 2 fold, ... after those that the state has seen.
+        number = node("Squeeze", node("Shape", new, start=1, end=2))
+        per_step = constant("per_step", np.array(fold))
+        upto = node("Range", per_step, node("Add", number, constant("unit", np.array(1))), per_step)
+        upto = node("Unsqueeze", node("Cast", upto, to=TensorProto.FLOAT), constant("outer", np.array([0, 2])))
+        seen = node("Add", upto, node("Unsqueeze", "count_before", time_axis))  # (batch, step, 1)
+        mean = node("Div", sums["total"], seen)
+        around = node("Max", node("Sub", sums["squares"], node("Mul", sums["total"], mean)), zero)
+        prior, usual = constant("prior", np.float32(model.scaling.prior)), self._weight("scaling.scale")
+        usual = node("Mul", node("Mul", usual, usual), prior)
+        spread = node("Sqrt", node("Div", node("Add", around, usual), node("Add", seen, prior)))
+        spread = node("Max", spread, self._weight("scaling.floor"))
+        middle, width = (node("Unsqueeze", figure, fold_axis) for figure in (mean, spread))
+        x = node("Div", node("Sub", steps, middle), width)  # (batch, step, fold, channel)
+        self._offset = self.rows(self._last(node("Add", first, mean)))  # (answered, 1, channel)
+        self._scale = self.rows(self._last(spread))
+        self._node("Squeeze", self._last(seen), time_axis, name="count_after")
+        self._node("Squeeze", first, time_axis, name="first_after")
+        for name, values in sums.items():
+            self._node("Squeeze", self._last(values), time_axis, name=f"{name}_after")
+        return node("Reshape", x, constant("folded", np.array([0, -1, channels])))
+
+    def _last(self, x: str) -> str:
+        return self._slice(x, -1, _FOREVER)
+
+    def rows(self, x: str) -> str:
+        """The rows of `x` that are to be answered."""
+        return self._node(
+            "Slice",
+            x,
+            self._constant("at_0", np.array([0])),
+            "answers",
+            self._constant("batch_axis", np.array([0])),
+        )
+
+    def carry(self, x: str) -> list[str]:
+        """The states (batch, hidden) after the last step of `x` (batch, time, channel): every h, then every c."""
+        shape = self._model.config.model
+        x = self._steps(x)  # (step, batch, feature)
+        kinds = "hc" if shape.cell == "lstm" else "h"
+        before = [f"{kind}{layer}_before" for kind in kinds for layer in range(shape.layers)]
+        after = [name.replace("before", "after") for name in before]
+        matrices = [self._matrices(layer) for layer in range(shape.layers)]
+        many = [self._scan(x, before, [f"{name}_many" for name in after], matrices)]
+        if shape.cell == "rnn":
+            many[0].output[:] = after
+            self._nodes += many
+            return after
+        few = self._operators(x, before, [f"{name}_few" for name in after])
+        branches = {
+            name: helper.make_graph(
+                nodes,
+                name,
+                [],
+                [helper.make_tensor_value_info(f"{state}_{name}", TensorProto.FLOAT, None) for state in after],
+            )
+            for name, nodes in (("few", few), ("many", many))
+        }
+        sizes = (self._node("Squeeze", self._node("Shape", x, start=axis, end=axis + 1)) for axis in (0, 1))
+        long = self._node("Greater", next(sizes), self._constant("unit", np.array(1)))
+        small = self._node("Less", next(sizes), self._constant("few_rows", np.array(_FEW_ROWS)))
+        condition = self._node("And", long, small)
+        self._nodes.append(
+            helper.make_node("If", [condition], after, then_branch=branches["few"], else_branch=branches["many"])
+        )
+        return after
+
+    def _matrices(self, layer: int) -> dict[str, str]:
+        """A matrix and a bias for each gate, cut from the operator's weights; onnxruntime does so at load."""
+        shape, gates = self._model.config.model, _GATES[self._model.config.model.cell]
+        weights, recurrent, bias = self._cell_weights(layer)
+        zero = self._constant("axis0", np.array([0]))
+        halves = self._constant("halves", np.array([shape.hidden * len(gates)] * 2))
+        sizes = self._constant("gates", np.array([shape.hidden] * len(gates)))
+        sides = [f"bias_{side}_{layer}" for side in "wr"]
+        self._nodes.append(helper.make_node("Split", [self._node("Squeeze", bias, zero), halves], sides, axis=0))
+        whole = {
+            "w": self._node("Squeeze", weights, zero),
+            "r": self._node("Squeeze", recurrent, zero),
+            "b": self._node("Add", *sides),
+            "bw": sides[0],
+            "br": sides[1],
+        }
+        if len(gates) == 1:
+            return {f"{kind}h": name for kind, name in whole.items()}
+        found: dict[str, str] = {}
+        for kind, name in whole.items():
+            names = {gate: f"{kind}_{gate}_{layer}" for gate in gates}
+            self._nodes.append(helper.make_node("Split", [name, sizes], list(names.values()), axis=0))
+            found |= {f"{kind}{gate}": cut for gate, cut in names.items()}
+        return found
+
+    def _scan(self, x: str, before: list[str], after: list[str], matrices: list[dict[str, str]]) -> onnx.NodeProto:
+        """All layers, step by step."""
+        shape = self._model.config.model
+        body: list[onnx.NodeProto] = []
+        layers = shape.layers
+        read = "x"
+        for layer, of in enumerate(matrices):
+            state, cell = f"s{layer}", f"s{layer + layers}"
+            read = _step(body, shape.cell, read, state, cell, of, f"_{layer}")
+        count = len(before)
+        states = [
+            helper.make_tensor_value_info(f"s{i}", TensorProto.FLOAT, ["batch", shape.hidden])
+            for i in range(count)
+        ]
+        into = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "feature"])
+        out = [
+            helper.make_tensor_value_info(f"s{i}_next", TensorProto.FLOAT, ["batch", shape.hidden])
+            for i in range(count)
+        ]
+        graph = helper.make_graph(body, "step", [*states, into], out)
+        return helper.make_node("Scan", [*before, x], after, body=graph, num_scan_inputs=1)
+
+    def _operators(self, x: str, before: list[str], after: list[str]) -> list[onnx.NodeProto]:
+        """The same by onnxruntime's operators, a layer after the other."""
+        shape, nodes = self._model.config.model, list[onnx.NodeProto]()
+        zero, one = self._constant("axis0", np.array([0])), self._constant("axis1", np.array([1]))
+        for layer in range(shape.layers):
+            mine = range(layer, len(before), shape.layers)
+            for i in mine:
+                nodes.append(helper.make_node("Unsqueeze", [before[i], zero], [f"{before[i]}_few"]))
+            inputs = [x, *self._cell_weights(layer), "", *(f"{before[i]}_few" for i in mine)]
+            outputs = [f"all_{layer}", *(f"{after[i]}_way" for i in mine)]
+            extra: dict[str, Any] = {"linear_before_reset": 1} if shape.cell == "gru" else {}
+            nodes.append(helper.make_node(shape.cell.upper(), inputs, outputs, hidden_size=shape.hidden, **extra))
+            for i in mine:
+                nodes.append(helper.make_node("Squeeze", [f"{after[i]}_way", zero], [after[i]]))
+            if layer < shape.layers - 1:
+                x = f"read_{layer + 1}"
+                nodes.append(helper.make_node("Squeeze", [f"all_{layer}", one], [x]))
+        return nodes
+
+    def _newest(self, scaled: str, taps: int) -> str:  # noqa: ARG002 - scaled by what counts now
+        newest = self.rows(self._slice("window", -taps, _FOREVER))
+        return self._node("Div", self._node("Sub", newest, self._offset), self._scale)
+
+    def end(self, states: list[str]) -> None:
+        """The output `after`: what the next call is given as `state`."""
+        figures = [f"{name}_after" for name in _FIGURES] if self._model.scaling.kind == "running" else []
+        self._output("after", ["batch", state_width(self._model)])
+        self._node("Concat", *states, *figures, name="after", axis=1)
+
+
+def _step(body: list[onnx.NodeProto], kind: str, x: str, h: str, c: str, of: dict[str, str], tag: str) -> str:
+    """One step of one layer: from `x`, and the states `h` and (of an LSTM) `c`, to the names of the next ones."""
+
+    def node(operator: str, *inputs: str, name: str, **attributes: Any) -> str:
+        body.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def gate(letter: str, squash: str) -> str:
+        read = node("Gemm", x, of[f"w{letter}"], of[f"b{letter}"], name=f"read_{letter}{tag}", transB=1)
+        both = node("Gemm", h, of[f"r{letter}"], read, name=f"both_{letter}{tag}", transB=1)
+        return node(squash, both, name=f"{letter}{tag}")
+
+    after = f"{h}_next"
+    match kind:
+        case "rnn":
+            node("Identity", gate("h", "Tanh"), name=after)
+        case "gru":
+            update, reset = gate("z", "Sigmoid"), gate("r", "Sigmoid")
+            read = node("Gemm", x, of["wh"], of["bwh"], name=f"read_h{tag}", transB=1)
+            kept = node("Gemm", h, of["rh"], of["brh"], name=f"kept{tag}", transB=1)
+            kept = node("Mul", reset, kept, name=f"reset{tag}")
+            new = node("Tanh", node("Add", kept, read, name=f"sum{tag}"), name=f"new{tag}")
+            away = node("Sub", h, new, name=f"away{tag}")
+            node("Add", new, node("Mul", update, away, name=f"back{tag}"), name=after)
+        case "lstm":
+            let_in, let_out, keep = gate("i", "Sigmoid"), gate("o", "Sigmoid"), gate("f", "Sigmoid")
+            old = node("Mul", keep, c, name=f"old{tag}")
+            new = node("Mul", let_in, gate("c", "Tanh"), name=f"new{tag}")
+            cell = node("Add", old, new, name=f"{c}_next")
+            node("Mul", let_out, node("Tanh", cell, name=f"tanh{tag}"), name=after)
+    return after
