@@ -83,6 +83,14 @@ def test_all_of_them_run_and_imdb_where_there_are_reviews(
         assert (options.test is not None) == ("--data" in words and name == "imdb")
 
 
+@pytest.mark.parametrize("name", ["imdb", "char-rnn", "biomed-pipeline"])
+def test_what_makes_no_sense_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    out = ("--quick", "--out", str(tmp_path))
+    assert "--seed: expected 0 or more, got -1" in refusal(name, *out, "--seed", "-1")
+    if name != "imdb":
+        assert "no use for --test, got x.npz" in refusal(name, *out, "--test", "x.npz")
+
+
 # char-rnn
 
 
@@ -268,6 +276,8 @@ def test_imdb_refuses_what_it_cannot_learn(tmp_path: Path) -> None:
     assert "both classes" in refusal("imdb", "--data", one, *out)
     np.savez(tmp_path / "torn.npz", x=np.arange(5), offsets=np.array([0, 9]), y=np.array([1]))
     assert "offsets from 0" in refusal("imdb", "--data", str(tmp_path / "torn.npz"), *out)
+    np.savez(tmp_path / "negative.npz", x=np.array([5, -3]), offsets=np.array([0, 2]), y=np.array([1]))
+    assert "word numbers from 0 on" in refusal("imdb", "--data", str(tmp_path / "negative.npz"), *out)
     (tmp_path / "empty").mkdir()
     assert "official folder" in refusal("imdb", "--data", str(tmp_path / "empty"), *out)
     assert "needs --data" in refusal("imdb", "--quick", "--test", one, *out)

@@ -71,6 +71,8 @@ class Prepared:
 
 def run(options: Options) -> Result:
     """Prepare the signal, train everything twice, do the course's assignments."""
+    options.all_seeds("biomed-pipeline")
+    options.refuse_test("biomed-pipeline")
     torch.set_num_threads(1)
     signal = prepare(options)
     scaled = signal.scale.apply(signal.clean)  # (time,)
@@ -145,7 +147,7 @@ def _train_all(
     for cell in CELLS:
         for hidden in sizes:
             tests: dict[str, list[float]] = {name: [] for name in splits}
-            for seed in range(options.seed, options.seed + options.seeds):
+            for seed in options.all_seeds("biomed-pipeline"):
                 for name, parts in splits.items():
                     torch.manual_seed(seed)
                     model = NextValue(cell, hidden)

@@ -50,6 +50,8 @@ RECORDINGS = (".hea", ".dat", ".atr", ".csv")
 
 def run(options: Options) -> Result:
     """Learn a text by heart, then the rhythms of beats, and report both."""
+    options.all_seeds("char-rnn")
+    options.refuse_test("char-rnn")
     torch.set_num_threads(1)
     text = TEXT[:150] if options.quick else TEXT
     sequences: dict[str, str] = {}
@@ -84,7 +86,7 @@ def learn_text(text: str, options: Options) -> tuple[Table, str]:
         ("RNN, state emptied every 50", "rnn", False),
     ]
     for label, cell, carry in forms:
-        for seed in range(options.seed, options.seed + options.seeds):
+        for seed in options.all_seeds("char-rnn"):
             torch.manual_seed(seed)
             began = time.perf_counter()
             model = NextSymbol(len(vocabulary.idx2char), 32, 128, cell)

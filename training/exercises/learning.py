@@ -60,12 +60,9 @@ def begin(options: Options, name: str) -> range:
     for flag, path in (("--data", options.data), ("--test", options.test)):
         if path is not None:
             raise ConfigError(f"exercise {name}: it makes its own signal, got {flag} {path}; leave it out")
-    if options.seed < 0:
-        raise ConfigError(f"exercise {name}: --seed: expected 0 or more, got {options.seed}")
-    if options.seeds < 1:
-        raise ConfigError(f"exercise {name}: --seeds: expected 1 or more, got {options.seeds}")
+    seeds = options.all_seeds(name)
     torch.set_num_threads(1)  # such small networks only lose by more, and sums keep their order
-    return range(options.seed, options.seed + options.seeds)
+    return seeds
 
 
 def mean_of(values: Sequence[float]) -> float:

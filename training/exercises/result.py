@@ -34,6 +34,18 @@ class Options:
     say: Callable[[str], None] = print
     """Progress, one line each."""
 
+    def all_seeds(self, name: str) -> range:
+        """The seeds to run exercise `name` over; raises ConfigError where there cannot be any."""
+        for flag, least, got in (("--seed", 0, self.seed), ("--seeds", 1, self.seeds)):
+            if got < least:
+                raise ConfigError(f"exercise {name}: {flag}: expected {least} or more, got {got}")
+        return range(self.seed, self.seed + self.seeds)
+
+    def refuse_test(self, name: str) -> None:
+        """For an exercise that takes --data, but no --test."""
+        if self.test is not None:
+            raise ConfigError(f"exercise {name}: it has no use for --test, got {self.test}; leave it out")
+
 
 @dataclass(frozen=True)
 class Table:

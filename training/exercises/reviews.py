@@ -82,9 +82,10 @@ def _read_npz(path: Path) -> Reviews:
         and (np.diff(offsets) >= 0).all()
         and offsets[0] == 0
         and offsets[-1] == len(flat)
+        and flat.min(initial=0) >= 0
     )
     if not sound:
-        raise ConfigError(f"{path}: expected offsets from 0 to the length of x, one more than y has entries")
+        raise ConfigError(f"{path}: expected word numbers from 0 on, and offsets from 0 to the length of x")
     words = [flat[a:b].astype(np.int64) for a, b in pairwise(offsets)]
     reviews = Reviews(words, likes.astype(np.float32))
     _check(reviews, str(path))
