@@ -117,6 +117,19 @@ class AlarmLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     path: str = "foretrace.db"
     """SQLite file; its folder must exist. A lock beside it keeps a second daemon away."""
+    keep_events: Count = 100_000
+    """Events, and alarms that are over, that are kept at most; the oldest go first."""
+    keep_days: Positive = 90.0
+    """And for how long."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a restart, also after a crash, finds again; it lies in the alarm log's file."""
+
+    checkpoint_s: Positive = 5.0
+    """Ledgers, calibration and samples are written so often."""
+    history: bool = True
+    """Keep the newest samples, too: as many seconds as `feed.history_s`."""
 
 
 class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,6 +174,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     inference: Inference = Inference()
     limits: Limits = Limits()
     alarm_log: AlarmLog = AlarmLog()
+    state: State = State()
     streams: tuple[StreamRule, ...] = DEFAULT_STREAMS
     alarms: tuple[Rule, ...] = ()
 

@@ -220,7 +220,7 @@ class Daemon:
 
     def _alarms(self, request: GetAlarms) -> list[Alarm]:
         if request.active:
-            ours = [self.pipeline.storage_alarm] if self.pipeline.storage_alarm else []
+            ours = [self.pipeline.publisher.storage_alarm] if self.pipeline.publisher.storage_alarm else []
             alarms = [a for a in [*self.engine.open_alarms(), *ours] if request.stream in ("", a.stream)]
             return alarms[::-1][: request.limit]
         return self._alarm_log.alarms(stream=request.stream, limit=request.limit)

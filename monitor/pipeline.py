@@ -4,7 +4,8 @@
 - Messages are decoded and pushed as they come: there is no queue of samples here that could overflow. What is
   bounded is the queue of windows (in the lanes): when the machine cannot keep up, hops are skipped and counted.
 - A batch is inferred when it is full or `max_wait_ms` after its first window.
-- An alarm is in the log before it is published, and a delivery is acknowledged after whatever it caused is there.
+- An alarm is in the log before it is published, and a delivery is acknowledged after whatever it caused is there,
+  in one transaction with the word that it was received.
 """
 
 from __future__ import annotations
@@ -17,26 +18,31 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from monitor.config import Inference, Limits
-from monitor.core.blocks import Alarm, Beat, Event, Kind, State
+from monitor.core.blocks import NS, Alarm, Beat, Block
 from monitor.core.engine import Engine
-from monitor.core.errors import SchemaError, StorageLost
+from monitor.core.errors import SchemaError
 from monitor.core.judging import Notice
 from monitor.core.lanes import Batch
 from monitor.core.wire import decode_block
 from monitor.history import History
 from monitor.inference import Model
+from monitor.keeper import Keeper, Kept
+from monitor.publisher import Publisher
 from monitor.sinks import Sink
-from monitor.sinks.alarmlog import AlarmLog
+from monitor.sinks.alarmlog import AlarmLog, Write
 from monitor.sources import Message, Source
 from monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
+_RELIVED_NS = 5 * NS
+"""So much of every stream goes through the engine again after a restart: its windows are full then."""
+
+_Swap = tuple[Callable[[], list[Alarm]], Mapping[str, Model], Inference, Limits, "asyncio.Future[None]"]
+
 _REMEMBERED = 10_000
-"""Complaints, and notices that could not be logged, that are kept at most."""
+"""Complaints that are kept at most; and events that a restart puts into the history."""
 
 
 class Pipeline:
@@ -52,75 +58,119 @@ class Pipeline:
         history: History,
         alarm_log: AlarmLog,
         telemetry: Telemetry,
+        keeper: Keeper | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engine, self._models, self._settings, self._limits = engine, models, settings, limits
-        self._sinks, self._history, self._alarm_log = sinks, history, alarm_log
-        self._telemetry, self._now_ns = telemetry, now_ns
+        self.publisher = Publisher(sinks, history, alarm_log, telemetry, now_ns)
+        self._history = history
+        self._telemetry, self._keeper, self._now_ns = telemetry, keeper, now_ns
         self._work = asyncio.Event()
         self._notices: list[Notice] = []
         self._complaints: set[tuple[str, str]] = set()
-        self._unlogged: deque[Alarm | Event] = deque(maxlen=_REMEMBERED)
-        self.storage_alarm: Alarm | None = None
-        """Ours, while the alarm log cannot be written."""
-        self._unacknowledged: deque[Callable[[], None]] = deque()
+        self._unacknowledged: list[Callable[[], None]] = []
+        self._swaps: deque[_Swap] = deque()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
         self._stopping = False
         self._infer = ThreadPoolExecutor(1, "inference")
-        self._write = ThreadPoolExecutor(1, "alarm-log")
 
     async def read(self, source: Source) -> None:
         """Receive from `source` for ever."""
         async for delivery in source.deliveries():
-            self.receive(delivery.messages)
+            await self._may_read.wait()
+            now_ns = self._now_ns()
             if delivery.acknowledge:
                 self._unacknowledged.append(delivery.acknowledge)
+                if self._keeper:
+                    self._keeper.received(delivery.messages, now_ns)
+            self.receive(delivery.messages, now_ns)
             await asyncio.sleep(0)  # under load the socket always has more: let inference have its turn
 
-    def receive(self, messages: Sequence[Message]) -> None:
+    def receive(self, messages: Sequence[Message], now_ns: int | None = None) -> None:
         """Push what came; a bad message is counted, and the first of a kind for each stream is logged."""
-        mark, now_ns = time.monotonic_ns(), self._now_ns()
+        mark = time.monotonic_ns()
+        now_ns = self._now_ns() if now_ns is None else now_ns
         for message in messages:
             try:
                 block = decode_block(message.payload, message.stream, max_samples=self._limits.block_samples)
-            except SchemaError as error:
-                self._engine.refuse(error.stream)
-                self._complain(error)
-                continue
-            try:
-                taken, events = self._engine.push(block, now_ns, mark)
+                self._push(block, now_ns, mark)
             except SchemaError as error:
                 self._complain(error)
-                continue
-            if taken is not None:
-                self._history.block(taken)
-                for sink in self._sinks:
-                    sink.block(taken)
-            self._notices += events
+            self.release(now_ns)
         self._work.set()
 
+    def release(self, now_ns: int | None = None) -> None:
+        """Push the blocks that came too early and need wait no longer."""
+        while (held := self._engine.due(self._now_ns() if now_ns is None else now_ns)) is not None:
+            try:
+                self._push(held.block, held.arrived_ns, held.mark, is_due=True)
+            except SchemaError as error:
+                self._complain(error)
+            self._work.set()
+
+    def _push(self, block: Block, now_ns: int, mark: int, *, is_due: bool = False) -> None:
+        taken, events = self._engine.push(block, now_ns, mark, is_due=is_due)
+        if taken is not None:
+            self.publisher.block(taken)
+            if self._keeper:
+                self._keeper.block(taken)
+        self._notices += events
+
     def _complain(self, error: SchemaError) -> None:
+        self._engine.refuse(error.stream)
         self._telemetry.refused += 1
         if len(self._complaints) < _REMEMBERED and (error.stream, error.kind) not in self._complaints:
             self._complaints.add((error.stream, error.kind))
             log.warning("refused a block: %s (further ones of this kind are counted, not logged)", error)
 
     async def infer(self) -> None:
-        """Infer and conclude until `stop` is called and nothing waits any more."""
+        """Infer and conclude, turn by turn, until `stop` is called and nothing waits any more."""
         while True:
             await self._work.wait()
             self._work.clear()
             await self._gather()
-            received = len(self._unacknowledged)  # what comes from here on may wait for the next turn
-            for name, model in self._models.items():
-                while (batch := self._engine.ready(name, self._settings.max_batch)) is not None:
-                    await self._conclude(batch, model)
-            await self._publish([])
-            for _ in range(received):
-                self._unacknowledged.popleft()()
+            await self._turn()
+            if self._swaps:
+                self._work.set()
+                if not self._engine.waiting():
+                    await self._swap()
             if self._stopping:
                 if not self._engine.waiting() and not self._unacknowledged:
+                    if self._keeper:
+                        await self.publisher.publish([], self._keeper.checkpoint(self._engine.save()))
                     return
                 self._work.set()
+
+    async def _turn(self) -> None:
+        """Conclude what is there now, make durable what came of it, publish it, acknowledge.
+
+        Where somebody waits for an acknowledgement, all of that is one transaction: what a turn has read is then
+        either received and told, or, after a crash, not yet received.
+        """
+        left = {name: lane.waiting() for name, lane in self._engine.lanes.items()}
+        acknowledgements, self._unacknowledged = self._unacknowledged, []
+        notices, self._notices = self._notices, []
+        writes: list[Write] = []
+        if self._keeper:
+            is_due = self._keeper.is_due
+            writes = self._keeper.checkpoint(self._engine.save()) if is_due else self._keeper.entries()
+        if not writes:
+            await self.publisher.publish(notices)
+            notices = []
+        for name, model in self._models.items():
+            while left[name] > 0:
+                batch = self._engine.ready(name, min(left[name], self._settings.max_batch))
+                if batch is None:
+                    break
+                left[name] -= len(batch)
+                notices += await self._conclude(batch, model)
+                if not writes:
+                    await self.publisher.publish(notices)
+                    notices = []
+        await self.publisher.publish(notices, writes)
+        for acknowledge in acknowledgements:
+            acknowledge()
 
     async def _gather(self) -> None:
         """Wait for company until a batch is full or has waited long enough."""
@@ -134,48 +184,77 @@ class Pipeline:
                     await self._work.wait()
                     self._work.clear()
 
-    async def _conclude(self, batch: Batch, model: Model) -> None:
+    async def _conclude(self, batch: Batch, model: Model) -> list[Notice]:
         outputs = await asyncio.get_running_loop().run_in_executor(self._infer, model.run, batch.windows)
         conclusion = self._engine.conclude(batch, outputs)
-        for sink in self._sinks:
-            sink.conclusion(self._engine, conclusion)
-        await self._publish([notice for _, notice in conclusion.notices])
+        self.publisher.conclusion(self._engine, conclusion)
         self._telemetry.windows += len(batch)
         self._telemetry.latency.add(time.monotonic_ns() - batch.marks)
+        return [notice for _, notice in conclusion.notices]
 
-    async def _publish(self, notices: list[Notice]) -> None:
-        """Log, then publish: these notices, after those that blocks themselves have brought."""
-        pending, self._notices = self._notices, []
-        notices = pending + notices
-        self._unlogged.extend(notice for notice in notices if not isinstance(notice, Beat))
-        if self._unlogged:
-            notices += await self._log()
-        for notice in notices:
-            self._telemetry.events += isinstance(notice, Event)
-            if not isinstance(notice, Alarm):
-                self._history.notice(notice)
-            for sink in self._sinks:
-                sink.notice(notice)
-
-    async def _log(self) -> list[Notice]:
-        """Write what is not yet in the log. When that fails, or works again, an alarm of ours says so."""
-        loop = asyncio.get_running_loop()
+    async def restore(self) -> None:
+        """Go on where an earlier run ended; nothing of it is published or logged again."""
+        if self._keeper is None:
+            return
+        keeper, self._keeper = self._keeper, None
+        self.publisher.quiet = True
         try:
-            await loop.run_in_executor(self._write, self._alarm_log.write, list(self._unlogged))
-        except StorageLost as error:
-            if self.storage_alarm is not None:
-                return []
-            log.error("%s; monitoring goes on, and what happens is kept in memory until it can be", error)  # noqa: TRY400
-            self.storage_alarm = _storage_alarm(self._now_ns(), str(error))
-            return [self.storage_alarm]
-        self._unlogged.clear()
-        if self.storage_alarm is None:
-            return []
-        log.info("the alarm log can be written again")
-        over = msgspec.structs.replace(self.storage_alarm, state=State.CLEARED, changed_ns=self._now_ns())
-        self.storage_alarm = None
-        self._unlogged.append(over)  # with the next write
-        return [over]
+            kept = keeper.load()
+        except SchemaError as error:
+            log.warning("%s", error)
+            kept = Kept([], [], [])
+        await self._relive(kept.recent)
+        self._engine.resume(kept.saved)
+        self._keeper = keeper
+        self.receive([Message(payload, one.stream) for one in kept.saved for payload in one.early])
+        for entry in kept.journal:
+            self.receive([Message(payload, stream) for payload, stream in entry.messages], entry.now_ns)
+        await self._conclude_quietly()
+        self._engine.restore(self.publisher.alarm_log.alarms(active=True, limit=-1))
+        self.publisher.quiet = False
+        if kept.saved:
+            streams, messages = len(kept.saved), sum(len(entry.messages) for entry in kept.journal)
+            log.info("going on with %d streams; %d messages since the last checkpoint", streams, messages)
+
+    async def _relive(self, recent: Sequence[Block]) -> None:
+        """The newest samples go through the engine once more, so that windows are full; older ones are history."""
+        for event in reversed(self.publisher.alarm_log.events(limit=_REMEMBERED)):
+            self._history.notice(event)
+        newest = {block.stream: block.t0_ns or 0 for block in recent}
+        for block in recent:
+            if (block.t0_ns or 0) < newest[block.stream] - _RELIVED_NS:
+                self._history.block(block)
+                continue
+            with contextlib.suppress(SchemaError):  # another configuration may not want it
+                self._push(block, block.t0_ns or 0, time.monotonic_ns())
+        await self._conclude_quietly()
+
+    async def _conclude_quietly(self) -> None:
+        for name, model in self._models.items():
+            while (batch := self._engine.ready(name, self._settings.max_batch)) is not None:
+                for notice in await self._conclude(batch, model):
+                    if isinstance(notice, Beat):
+                        self._history.notice(notice)
+        self._notices.clear()
+        self._telemetry.reset()
+
+    async def swap(
+        self, change: Callable[[], list[Alarm]], models: Mapping[str, Model], settings: Inference, limits: Limits
+    ) -> None:
+        """Change the engine and take other models, between two turns, with nothing waiting and nothing read."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._swaps.append((change, models, settings, limits, done))
+        self._may_read.clear()
+        self._work.set()
+        await done
+
+    async def _swap(self) -> None:
+        change, self._models, self._settings, self._limits, done = self._swaps.popleft()
+        await self.publisher.publish(list(change()))
+        if not self._swaps:
+            self._may_read.set()
+        if not done.cancelled():
+            done.set_result(None)
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
         """Acknowledge an alarm, or all with an empty id; those that changed, as soon as they are logged."""
@@ -192,21 +271,4 @@ class Pipeline:
     def close(self) -> None:
         """Give the threads back."""
         self._infer.shutdown(wait=True)
-        self._write.shutdown(wait=True)
-
-
-def _storage_alarm(now_ns: int, detail: str) -> Alarm:
-    return Alarm(
-        id=f"alarm-log-{now_ns}",
-        stream="monitor",
-        kind=Kind.SIGNAL,
-        label="alarm-log",
-        priority="high",
-        state=State.ACTIVE,
-        raised_ns=now_ns,
-        changed_ns=now_ns,
-        score=1.0,
-        threshold=1.0,
-        times=1,
-        detail=detail,
-    )
+        self.publisher.close()

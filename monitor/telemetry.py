@@ -35,6 +35,10 @@ class Telemetry:
     """What is counted besides the ledgers."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin at nothing."""
         self.latency = Histogram()
         """From the receipt of the block that completed a window to its publication."""
         self.windows = 0

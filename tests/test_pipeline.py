@@ -47,12 +47,12 @@ class Deliveries:
         pass
 
 
-def make(log, **inference) -> Pipeline:
+def make(log, sinks=(), **inference) -> Pipeline:
     rule = {"name": "*", "models": ["sine-spikes"], "rate_hz": 50.0}
     config = msgspec.convert({"streams": [rule], "inference": inference}, Config)
     models = load_models(config)
     engine = Engine({name: model.card for name, model in models.items()}, config.plan_of, max_streams=2)
-    return Pipeline(engine, models, config.inference, config.limits, [], History(10), log, Telemetry())
+    return Pipeline(engine, models, config.inference, config.limits, sinks, History(10), log, Telemetry())
 
 
 async def test_a_delivery_is_acknowledged_in_order_and_after_its_events_are_durable(tmp_path):
@@ -105,8 +105,7 @@ async def test_a_full_disk_is_an_alarm_and_monitoring_goes_on(tmp_path):
     """SQLite's own "disk is full", by a limit on its pages; then there is room again."""
     with AlarmLog(tmp_path / "log.db") as log:
         heard = Heard()
-        pipeline, source = make(log), Deliveries(log, per_delivery=5)
-        pipeline._sinks = [heard]
+        pipeline, source = make(log, [heard]), Deliveries(log, per_delivery=5)
         pages = log._db.execute("PRAGMA page_count").fetchone()[0]
         log._db.execute(f"PRAGMA max_page_count={pages}")
         filler = [Event("filler", Kind.SIGNAL, "x" * 200, t_ns, 0, 0, 1.0, 1.0) for t_ns in range(1000)]
@@ -119,7 +118,7 @@ async def test_a_full_disk_is_an_alarm_and_monitoring_goes_on(tmp_path):
         halves = source.parts[:20], source.parts[20:]
         source.parts = halves[0]
         await pipeline.read(source)
-        await eventually(lambda: pipeline.storage_alarm, "the full disk to be noticed")
+        await eventually(lambda: pipeline.publisher.storage_alarm, "the full disk to be noticed")
         (ours,) = [a for a in heard.alarms if a.label == "alarm-log"]
         assert (ours.priority, ours.state) == ("high", "active")
         assert "full" in ours.detail
@@ -129,9 +128,9 @@ async def test_a_full_disk_is_an_alarm_and_monitoring_goes_on(tmp_path):
         await pipeline.read(source)
         pipeline.stop()
         await inferring
-        await pipeline._publish([])
+        await pipeline.publisher.publish([])
         pipeline.close()
-        assert pipeline.storage_alarm is None
+        assert pipeline.publisher.storage_alarm is None
         told = {a.id for a in heard.alarms if a.label == "spike"}
         assert told == {a.id for a in log.alarms(limit=-1) if a.label == "spike"}  # nothing was lost meanwhile
         assert heard.alarms[-1].label in ("alarm-log", "spike")

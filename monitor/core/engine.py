@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 
 from monitor.core.alarms import Rule
+from monitor.core.batches import Batch, rounds
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.intake import Intake
-from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for, rounds
-from monitor.core.lanes import Batch, Lane
+from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for
+from monitor.core.lanes import Lane
 from monitor.core.ledger import LedgerState
 from monitor.core.reorder import Held
 from monitor.core.scoring import Doubles
@@ -179,7 +180,7 @@ class Engine:
         return self._intake.due(now_ns)
 
     def refuse(self, stream: str) -> None:
-        """A message for this stream could not even be read."""
+        """A block of this stream could not be used: it could not be read, or `push` raised SchemaError."""
         self._intake.refuse(stream)
 
     def waiting(self) -> int:

@@ -1,7 +1,7 @@
 """Intake: a stream's blocks, in any cut and with any gap, become segments of samples without gaps.
 
 Rules of the file:
-- Whatever is wrong with a block ends in SchemaError before anything is changed but the count of refusals.
+- Whatever is wrong with a block ends in SchemaError before anything is changed.
 - Missing samples, whether they never came or came as NaN, are a hole. A hole of at most `max_gap_s` is filled by
   interpolation once its right edge is known; a longer one begins a new segment.
 - A sender's restart, a change of rate and a jump of its clock begin a new segment.
@@ -41,18 +41,14 @@ class Intake:
     ) -> tuple[Block | None, list[Event]]:
         """Take a block that arrived at `now_ns`; see Engine.push."""
         stream = self._by_name.get(block.stream) or self._open(block)
-        try:
-            rate_hz = self._check(stream, block)
-            if stream.plan.reorder_s and not is_due:
-                ledger = stream.ledger
-                if stream.early.is_early(block, ledger.run, ledger.next_seq):
-                    stream.early.hold(Held(block, now_ns, mark))
-                    self._waiting[stream.name] = stream
-                    return None, []
-            verdict = stream.ledger.enter(block)
-        except SchemaError:
-            stream.ledger.refuse()
-            raise
+        rate_hz = self._check(stream, block)
+        if stream.plan.reorder_s and not is_due:
+            ledger = stream.ledger
+            if stream.early.is_early(block, ledger.run, ledger.next_seq):
+                stream.early.hold(Held(block, now_ns, mark))
+                self._waiting[stream.name] = stream
+                return None, []
+        verdict = stream.ledger.enter(block)
         values = block.values[verdict.skip :]
         if not len(values):
             return None, []
@@ -107,7 +103,7 @@ class Intake:
                 self._begin(stream, stream.rate_hz, stream.time_ns(stream.index))
 
     def refuse(self, name: str) -> None:
-        """A message for this stream could not even be read."""
+        """A block of this stream could not be used."""
         if (stream := self._by_name.get(name)) is not None:
             stream.ledger.refuse()
 

@@ -1,5 +1,8 @@
 """The alarm log: SQLite in WAL mode, so that what was raised or acknowledged survives anything.
 
+The same file holds what else must survive (monitor.keeper): one transaction then holds what messages caused, and
+that they were received.
+
 `write` commits before it returns (synchronous=FULL): an alarm is durable before it is published. It blocks for
 a few milliseconds, so the daemon calls it from a worker thread; the connection may be used from any thread, by
 one at a time.
@@ -8,9 +11,9 @@ one at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -32,6 +35,24 @@ def _columns(fields: Sequence[str]) -> str:
     return ", ".join(f"{field} {kind} NOT NULL" for field, kind in zip(fields, kinds, strict=True))
 
 
+_TABLES = (
+    f"alarm ({_columns(_ALARM_FIELDS)}, PRIMARY KEY (id))",
+    f"event ({_columns(_EVENT_FIELDS)})",
+    "stream (name TEXT PRIMARY KEY, state BLOB NOT NULL)",
+    "recent (stream TEXT NOT NULL, end_ns INTEGER NOT NULL, block BLOB NOT NULL)",
+    "journal (id INTEGER PRIMARY KEY, entries BLOB NOT NULL)",
+    "watermark (written_s REAL NOT NULL, event INTEGER NOT NULL, alarm INTEGER NOT NULL)",
+)
+_MOST_WAL_BYTES = 16 * 1024 * 1024
+
+
+class Write(NamedTuple):
+    """A statement and its rows."""
+
+    sql: str
+    rows: Iterator[tuple[object, ...]]
+
+
 class AlarmLog:
     """Alarms and events of one daemon."""
 
@@ -44,10 +65,12 @@ class AlarmLog:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA_VERSION):
                 raise ConfigError(f"alarm log {path}: schema {version}, this monitor writes {SCHEMA_VERSION}")
-            self._db.execute(f"CREATE TABLE IF NOT EXISTS alarm ({_columns(_ALARM_FIELDS)}, PRIMARY KEY (id))")
-            self._db.execute(f"CREATE TABLE IF NOT EXISTS event ({_columns(_EVENT_FIELDS)})")
+            self._db.execute(f"PRAGMA journal_size_limit={_MOST_WAL_BYTES}")
+            for table in _TABLES:
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             self._db.execute("CREATE UNIQUE INDEX IF NOT EXISTS one_event ON event (stream, t_ns, kind, label)")
             self._db.execute("CREATE INDEX IF NOT EXISTS alarm_by_time ON alarm (raised_ns)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS recent_by_time ON recent (stream, end_ns)")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except sqlite3.Error as error:
             raise ConfigError(
@@ -61,8 +84,8 @@ class AlarmLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, notices: Iterable[Alarm | Event]) -> None:
-        """Store events and the newest state of alarms, all or none, durably; raises StorageLost."""
+    def write(self, notices: Iterable[Alarm | Event], more: Iterable[Write] = ()) -> None:
+        """Store events, the newest state of alarms and `more`, all or none, durably; raises StorageLost."""
         alarms: list[tuple[object, ...]] = []
         events: list[tuple[object, ...]] = []
         for notice in notices:
@@ -72,6 +95,8 @@ class AlarmLog:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_upsert("alarm", _ALARM_FIELDS), alarms)
             self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
+            for sql, rows in more:
+                self._db.executemany(sql, rows)
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:  # full, read-only, gone: not a mistake of ours
             self._roll_back()
@@ -83,6 +108,10 @@ class AlarmLog:
     def _roll_back(self) -> None:
         if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
             self._db.execute("ROLLBACK")
+
+    def read(self, sql: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        return list(self._db.execute(sql))
 
     def alarms(self, *, active: bool = False, stream: str = "", limit: int = 100) -> list[Alarm]:
         """Alarms, newest first."""

@@ -1,0 +1,119 @@
+"""From notices to the alarm log and then to the sinks: nothing is told before it is durable.
+
+When the log cannot be written, monitoring goes on: an alarm of high priority says so, and what happens is kept in
+memory, as much as there is room for, until it can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, State
+from monitor.core.engine import Conclusion, Engine
+from monitor.core.errors import StorageLost
+from monitor.core.judging import Notice
+from monitor.history import History
+from monitor.sinks import Sink
+from monitor.sinks.alarmlog import AlarmLog, Write
+from monitor.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED = 10_000
+"""Notices that could not be logged, that are kept at most."""
+
+
+class Publisher:
+    """Writes, then tells; one thread of its own does the writing."""
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        history: History,
+        alarm_log: AlarmLog,
+        telemetry: Telemetry,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._sinks, self._history, self.alarm_log = sinks, history, alarm_log
+        self._telemetry, self._now_ns = telemetry, now_ns
+        self.quiet = False
+        """Tell nobody and write nothing: what is past is lived through again."""
+        self.storage_alarm: Alarm | None = None
+        """Ours, while the alarm log cannot be written."""
+        self._unlogged: deque[Alarm | Event] = deque(maxlen=_REMEMBERED)
+        self._writer = ThreadPoolExecutor(1, "alarm-log")
+
+    def block(self, block: Block) -> None:
+        """Samples that were taken in."""
+        self._history.block(block)
+        if not self.quiet:
+            for sink in self._sinks:
+                sink.block(block)
+
+    def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
+        """Forecasts and scores of a batch."""
+        if not self.quiet:
+            for sink in self._sinks:
+                sink.conclusion(engine, conclusion)
+
+    async def publish(self, notices: Sequence[Notice], writes: Sequence[Write] = ()) -> None:
+        """Write the notices, and `writes` in the same transaction; then tell."""
+        if self.quiet:
+            return
+        told = list(notices)
+        self._unlogged.extend(notice for notice in told if not isinstance(notice, Beat))
+        if self._unlogged or writes:
+            told += await self._log(writes)
+        for notice in told:
+            self._telemetry.events += isinstance(notice, Event)
+            if not isinstance(notice, Alarm):
+                self._history.notice(notice)
+            for sink in self._sinks:
+                sink.notice(notice)
+
+    async def _log(self, writes: Sequence[Write]) -> list[Notice]:
+        """Write what is not yet in the log. When that fails, or works again, an alarm of ours says so."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._writer, self.alarm_log.write, list(self._unlogged), writes)
+        except StorageLost as error:
+            if self.storage_alarm is not None:
+                return []
+            log.error("%s; monitoring goes on, and what happens is kept in memory until it can be", error)  # noqa: TRY400
+            self.storage_alarm = _storage_alarm(self._now_ns(), str(error))
+            return [self.storage_alarm]
+        self._unlogged.clear()
+        if self.storage_alarm is None:
+            return []
+        log.info("the alarm log can be written again")
+        over = msgspec.structs.replace(self.storage_alarm, state=State.CLEARED, changed_ns=self._now_ns())
+        self.storage_alarm = None
+        self._unlogged.append(over)  # with the next write
+        return [over]
+
+    def close(self) -> None:
+        """Give the thread back."""
+        self._writer.shutdown(wait=True)
+
+
+def _storage_alarm(now_ns: int, detail: str) -> Alarm:
+    return Alarm(
+        id=f"alarm-log-{now_ns}",
+        stream="monitor",
+        kind=Kind.SIGNAL,
+        label="alarm-log",
+        priority="high",
+        state=State.ACTIVE,
+        raised_ns=now_ns,
+        changed_ns=now_ns,
+        score=1.0,
+        threshold=1.0,
+        times=1,
+        detail=detail,
+    )
