@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from monitor.config import Inference, Limits
+from monitor.core.batches import Batch
 from monitor.core.blocks import NS, Alarm, Beat, Block
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.judging import Notice
-from monitor.core.lanes import Batch
 from monitor.core.wire import decode_block
 from monitor.history import History
 from monitor.inference import Model

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from monitor.core.alarms import Alarms, Rule, Track
-from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
+from monitor.core.batches import Batch
+from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Kind
 from monitor.core.card import Card
-from monitor.core.lanes import Batch
 from monitor.core.scoring import BeatPicker, Continuity, DeviationScorer, Doubles
 
 Notice = Event | Alarm | Beat
@@ -204,15 +204,3 @@ def judge_for(card: Card, rules: Sequence[Rule], capacity: int, names: Callable[
     """The judge of the card's task."""
     kinds = {"forecast": ForecastJudge, "classify": ClassJudge, "beats": BeatJudge}
     return kinds[card.task](card, rules, capacity, names)
-
-
-def rounds(slots: Ints) -> list[Ints]:
-    """Rows in rounds: each holds at most one row of a stream, and a stream's rows come in order."""
-    if not len(slots):
-        return []
-    order = np.argsort(slots, kind="stable")
-    ordered = slots[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    rank = np.empty(len(slots), np.int64)
-    rank[order] = np.arange(len(slots)) - np.repeat(starts, np.diff(np.append(starts, len(slots))))
-    return [np.flatnonzero(rank == nth) for nth in range(int(rank.max()) + 1)]

@@ -11,44 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monitor.core.batches import Batch, joined
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import Card
 from monitor.core.conditioning import Conditioner
 from monitor.core.windows import Windows
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Windows of one model, in order of time within each stream."""
-
-    model: str
-    slots: Ints
-    """(n,) which stream each row is of."""
-    segments: Ints
-    """(n,) which segment of that stream."""
-    ends: Ints
-    """(n,) samples since the segment began, up to the window's end."""
-    t_ns: Ints
-    """(n,) data time of the last sample."""
-    marks: Ints
-    """(n,) what the caller gave with the block that completed the window: when it was received."""
-    windows: Floats
-    """(n, time, channel)"""
-
-    def __len__(self) -> int:
-        return len(self.slots)
-
-    def rows(self, rows: Ints | slice) -> Batch:
-        """Some of the rows."""
-        return Batch(
-            self.model,
-            self.slots[rows],
-            self.segments[rows],
-            self.ends[rows],
-            self.t_ns[rows],
-            self.marks[rows],
-            self.windows[rows],
-        )
 
 
 @dataclass(slots=True)
@@ -133,7 +100,7 @@ class Lane:
             taken += len(head)
         self._queued -= taken
         np.add.at(self.inferred, np.concatenate([part.slots for part in parts]), 1)
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return parts[0] if len(parts) == 1 else joined(parts)
 
     def flush(self) -> None:
         """Condition what the inbox holds, all streams of one rate and length in one go; queue the windows."""
@@ -166,15 +133,3 @@ class Lane:
             dropped = self._queue.popleft()
             self._queued -= len(dropped)
             np.add.at(self.skipped, dropped.slots, 1)
-
-
-def _joined(parts: list[Batch]) -> Batch:
-    return Batch(
-        parts[0].model,
-        np.concatenate([part.slots for part in parts]),
-        np.concatenate([part.segments for part in parts]),
-        np.concatenate([part.ends for part in parts]),
-        np.concatenate([part.t_ns for part in parts]),
-        np.concatenate([part.marks for part in parts]),
-        np.concatenate([part.windows for part in parts]),
-    )

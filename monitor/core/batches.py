@@ -1,0 +1,68 @@
+"""What goes through a model at once: windows of many streams, and how to keep each stream's in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.core.blocks import Floats, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows of one model, in order of time within each stream."""
+
+    model: str
+    slots: Ints
+    """(n,) which stream each row is of."""
+    segments: Ints
+    """(n,) which segment of that stream."""
+    ends: Ints
+    """(n,) samples since the segment began, up to the window's end."""
+    t_ns: Ints
+    """(n,) data time of the last sample."""
+    marks: Ints
+    """(n,) what the caller gave with the block that completed the window: when it was received."""
+    windows: Floats
+    """(n, time, channel)"""
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def rows(self, rows: Ints | slice) -> Batch:
+        """Some of the rows."""
+        return Batch(
+            self.model,
+            self.slots[rows],
+            self.segments[rows],
+            self.ends[rows],
+            self.t_ns[rows],
+            self.marks[rows],
+            self.windows[rows],
+        )
+
+
+def joined(parts: list[Batch]) -> Batch:
+    """Batches of one model as one."""
+    return Batch(
+        parts[0].model,
+        np.concatenate([part.slots for part in parts]),
+        np.concatenate([part.segments for part in parts]),
+        np.concatenate([part.ends for part in parts]),
+        np.concatenate([part.t_ns for part in parts]),
+        np.concatenate([part.marks for part in parts]),
+        np.concatenate([part.windows for part in parts]),
+    )
+
+
+def rounds(slots: Ints) -> list[Ints]:
+    """Rows in rounds: each holds at most one row of a stream, and a stream's rows come in order."""
+    if not len(slots):
+        return []
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    rank = np.empty(len(slots), np.int64)
+    rank[order] = np.arange(len(slots)) - np.repeat(starts, np.diff(np.append(starts, len(slots))))
+    return [np.flatnonzero(rank == nth) for nth in range(int(rank.max()) + 1)]
