@@ -73,6 +73,7 @@ class Pipeline:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._stopping = False
+        self._turn_began_s = 0.0
         self._infer = ThreadPoolExecutor(1, "inference")
 
     async def read(self, source: Source) -> None:
@@ -130,7 +131,9 @@ class Pipeline:
             await self._work.wait()
             self._work.clear()
             await self._gather()
+            self._turn_began_s = time.monotonic()
             await self._turn()
+            self._turn_began_s = 0.0
             if self._swaps:
                 self._work.set()
                 if not self._engine.waiting():
@@ -141,6 +144,11 @@ class Pipeline:
                         await self.publisher.publish([], self._keeper.checkpoint(self._engine.save()))
                     return
                 self._work.set()
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the turn that is on has been; 0 between turns."""
+        return time.monotonic() - self._turn_began_s if self._turn_began_s else 0.0
 
     async def _turn(self) -> None:
         """Conclude what is there now, make durable what came of it, publish it, acknowledge.
@@ -185,11 +193,12 @@ class Pipeline:
                     self._work.clear()
 
     async def _conclude(self, batch: Batch, model: Model) -> list[Notice]:
-        outputs = await asyncio.get_running_loop().run_in_executor(self._infer, model.run, batch.windows)
-        conclusion = self._engine.conclude(batch, outputs)
+        loop = asyncio.get_running_loop()
+        told, outputs = await loop.run_in_executor(self._infer, self._engine.infer, batch, model)
+        conclusion = self._engine.conclude(told, outputs)
         self.publisher.conclusion(self._engine, conclusion)
-        self._telemetry.windows += len(batch)
-        self._telemetry.latency.add(time.monotonic_ns() - batch.marks)
+        self._telemetry.windows += len(told)
+        self._telemetry.latency.add(time.monotonic_ns() - told.marks)
         return [notice for _, notice in conclusion.notices]
 
     async def restore(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.core.blocks import Floats, Ints
 
@@ -30,7 +31,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.slots)
 
-    def rows(self, rows: Ints | slice) -> Batch:
+    def rows(self, rows: Ints | NDArray[np.bool_] | slice) -> Batch:
         """Some of the rows."""
         return Batch(
             self.model,

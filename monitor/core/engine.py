@@ -2,6 +2,7 @@
 
     push(block)               ledger, gaps and segments, into the lanes of the stream's models
     ready(model, limit)       a batch of windows that wait for inference
+    infer(batch, model)       the model's answers; this one in a thread of its own, if you like
     conclude(batch, outputs)  scores, alarms, events: one window in, its events out, in order for each stream
 
 No clock, no sockets, no threads. What happens does not depend on how samples were cut into blocks, on when they
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -23,7 +25,7 @@ from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Sco
 from monitor.core.card import Card
 from monitor.core.intake import Intake
 from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for
-from monitor.core.lanes import Lane
+from monitor.core.lanes import Lane, Model
 from monitor.core.ledger import LedgerState
 from monitor.core.reorder import Held
 from monitor.core.scoring import Doubles
@@ -67,9 +69,16 @@ class Engine:
         rules: Sequence[Rule] = (),
         max_streams: int = 4096,
         max_waiting: int = 65_536,
+        leapfrog: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`cards` by model name; `plan_of` says what to do with a stream, None to refuse it."""
-        self.lanes = {name: Lane(name, card, max_streams, max_waiting) for name, card in cards.items()}
+        """`cards` by model name; `plan_of` says what to do with a stream, None to refuse it.
+
+        `leapfrog` names the models that go step by step, and how many states each stream carries (0: as the task
+        wants); all others read every window anew. Raises ModelError for one that cannot.
+        """
+        self.lanes = {
+            name: Lane(name, card, max_streams, max_waiting, leapfrog.get(name)) for name, card in cards.items()
+        }
         self._intake = Intake(self.lanes, plan_of, max_streams)
         self._capacity, self._max_waiting = max_streams, max_waiting
         self._left_open: dict[str, Alarm] = {}
@@ -147,7 +156,11 @@ class Engine:
             self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
 
     def reload(
-        self, cards: Mapping[str, Card], plan_of: Callable[[str], Plan | None], rules: Sequence[Rule]
+        self,
+        cards: Mapping[str, Card],
+        plan_of: Callable[[str], Plan | None],
+        rules: Sequence[Rule],
+        leapfrog: Mapping[str, int] = MappingProxyType({}),
     ) -> list[Alarm]:
         """Other models, plans and rules from here on; nothing may wait for inference.
 
@@ -159,11 +172,12 @@ class Engine:
         for name, card in cards.items():
             judge = judge_for(card, rules, self._capacity, self.name_of)
             lane = self.lanes.get(name)
-            if lane is not None and lane.fits(card):
+            if lane is not None and lane.fits(card, leapfrog.get(name)):
                 over += judge.inherit(old.pop(name))
-                lane.card = card
+                if card != lane.card:
+                    lane.replace(card)
             else:
-                self.lanes[name] = Lane(name, card, self._capacity, self._max_waiting)
+                self.lanes[name] = Lane(name, card, self._capacity, self._max_waiting, leapfrog.get(name))
             self._judges[name] = judge
         for name in set(self.lanes) - set(cards):
             del self.lanes[name]
@@ -191,9 +205,17 @@ class Engine:
         """Up to `limit` windows of `model`, oldest first; None when none wait."""
         return self.lanes[model].take(limit)
 
+    def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
+        """The rows of `batch` that the model has an answer for, and its answers. Batches of a model come in order.
+
+        May be called from another thread, while the others go on.
+        """
+        return self.lanes[batch.model].infer(batch, model)
+
     def conclude(self, batch: Batch, outputs: dict[str, Floats]) -> Conclusion:
         """What the model's outputs for `batch` mean. Batches of a model must be concluded in order."""
         judge = self._judges[batch.model]
+        np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
         scores = np.full((len(batch), len(judge.tracks)), np.nan)
         notices: list[tuple[int, Notice]] = []
         for rows in rounds(batch.slots):
@@ -270,7 +292,7 @@ class Engine:
             unit=stream.unit,
             models=tuple(lane.card.ident for lane in stream.lanes),
             newest_ns=stream.newest_ns,
-            warming=any(lane.warming(slot) for lane in stream.lanes),
+            warming=any(bool(lane.warming(np.array([slot]))[0]) for lane in stream.lanes),
             ledger=stream.ledger.counts,
             windows=sum(int(lane.inferred[slot]) for lane in stream.lanes),
             forecasts=forecasts,

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.core.batches import Batch, joined
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import Card
 from monitor.core.conditioning import Conditioner
+from monitor.core.leapfrog import Leapfrog, Steps
 from monitor.core.windows import Windows
+
+
+class Model(Steps, Protocol):
+    """What runs a model's graph: monitor.inference.Model, or a stand-in."""
+
+    def run(self, windows: Floats) -> dict[str, Floats]:
+        """See monitor.inference.Model.run."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,13 +41,20 @@ class _Inbox:
 class Lane:
     """Conditions, windows and queues the samples of up to `capacity` streams for one model."""
 
-    def __init__(self, name: str, card: Card, capacity: int, max_waiting: int) -> None:
-        self.name, self.card = name, card
+    def __init__(self, name: str, card: Card, capacity: int, max_waiting: int, states: int | None = None) -> None:
+        """`states` carried ones, 0 for as many as the task asks for; None reads every window anew.
+
+        Raises ModelError when the model cannot carry states.
+        """
+        self.name, self.card, self._states = name, card, states
+        self._carried = None if states is None else Leapfrog(card, capacity, states)
         self.skipped = np.zeros(capacity, np.int64)
         self.inferred = np.zeros(capacity, np.int64)
         self._max_waiting = max_waiting
         self._conditioner = Conditioner(card.conditioning, card.rate_hz, card.channels, capacity)
-        self._windows = Windows(card.window_samples, card.hop_samples, card.channels, capacity)
+        self._windows = Windows(
+            card.window_samples, card.hop_samples, card.channels, capacity, early=states is not None
+        )
         self._segment = np.zeros(capacity, np.int64)
         self._rate_hz = np.ones(capacity)
         # Time of a segment's sample i: anchor_ns + (i - anchor) / rate.
@@ -46,10 +64,16 @@ class Lane:
         self._queue: deque[Batch] = deque()
         self._queued = 0
 
-    def fits(self, card: Card) -> bool:
+    def fits(self, card: Card, states: int | None) -> bool:
         """Whether a model with this card can take the place of ours, with the windows as they are."""
         shape = ("rate_hz", "window", "samples_per_step", "hop", "channels", "conditioning", "task")
-        return all(getattr(card, name) == getattr(self.card, name) for name in shape)
+        return states == self._states and all(getattr(card, name) == getattr(self.card, name) for name in shape)
+
+    def replace(self, card: Card) -> None:
+        """Another model takes the place of ours; what ours remembers says nothing to it."""
+        self.card = card
+        if self._states is not None:
+            self._carried = Leapfrog(card, len(self.skipped), self._states)
 
     def start(self, slot: int, rate_hz: float, t_ns: int) -> None:
         """Begin a new segment of the stream in `slot`; its first sample lies at `t_ns`."""
@@ -76,9 +100,20 @@ class Lane:
             inbox.parts.append(values)
             inbox.samples += len(values)
 
-    def warming(self, slot: int) -> bool:
-        """Whether the stream's window is not yet full."""
-        return int(self._windows.count(np.array([slot]))[0]) < self._windows.window
+    def warming(self, slots: Ints) -> NDArray[np.bool_]:
+        """Whether each stream has not seen enough since its segment began."""
+        least = self._carried.least * self.card.samples_per_step if self._carried else self._windows.window
+        short: NDArray[np.bool_] = self._windows.count(slots) < least
+        return short
+
+    def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
+        """The rows of a batch of ours that the model has an answer for, and the answers; batches come in order.
+
+        The one method that may be called from another thread, while the others go on.
+        """
+        if self._carried is None:
+            return batch, model.run(batch.windows)
+        return self._carried.run(batch, model)
 
     def waiting(self) -> int:
         """Windows that wait for inference."""
@@ -99,7 +134,6 @@ class Lane:
             parts.append(head)
             taken += len(head)
         self._queued -= taken
-        np.add.at(self.inferred, np.concatenate([part.slots for part in parts]), 1)
         return parts[0] if len(parts) == 1 else joined(parts)
 
     def flush(self) -> None:
@@ -129,7 +163,31 @@ class Lane:
         t_ns = self._anchor_ns[ids] + np.rint(position / self._rate_hz[ids] * 1e9).astype(np.int64)
         self._queue.append(Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows))
         self._queued += len(rows)
+        if self._queued > self._max_waiting and len(self._queue) > 1:
+            if self._carried is None:
+                self._skip_oldest()
+            else:
+                self._skip_streams()
+
+    def _skip_oldest(self) -> None:
+        """Every window stands for itself: those that are the least use are the oldest."""
         while self._queued > self._max_waiting and len(self._queue) > 1:
             dropped = self._queue.popleft()
             self._queued -= len(dropped)
             np.add.at(self.skipped, dropped.slots, 1)
+
+    def _skip_streams(self) -> None:
+        """A carried state that misses a hop has to warm up again: so few streams lose all, and take turns.
+
+        Half the queue is emptied at once; those who lost the least so far lose now.
+        """
+        waiting = np.bincount(np.concatenate([part.slots for part in self._queue]), minlength=len(self.skipped))
+        there = np.flatnonzero(waiting)
+        order = there[np.argsort(self.skipped[there], kind="stable")]
+        enough = int(np.searchsorted(np.cumsum(waiting[order]), self._queued - self._max_waiting // 2)) + 1
+        lose = np.zeros(len(self.skipped), np.bool_)
+        lose[order[:enough]] = True
+        self.skipped[lose] += waiting[lose]
+        kept = [part if not lose[part.slots].any() else part.rows(~lose[part.slots]) for part in self._queue]
+        self._queue = deque(part for part in kept if len(part))
+        self._queued = sum(len(part) for part in self._queue)

@@ -23,10 +23,18 @@ def seconds_to_samples(seconds: float, rate_hz: float) -> int:
 
 
 class Windows:
-    """The last `window` samples of up to `capacity` streams; a window is due every `hop` samples."""
+    """The last `window` samples of up to `capacity` streams; a window is due every `hop` samples.
 
-    def __init__(self, window: int, hop: int, channels: int, capacity: int, ring: int = 0) -> None:
+    The first is due when it is full, or, with `early`, as soon as the hops that lead there begin: what is missing
+    of it is then filled with the segment's first sample.
+    """
+
+    def __init__(
+        self, window: int, hop: int, channels: int, capacity: int, ring: int = 0, *, early: bool = False
+    ) -> None:
         self.window, self.hop = window, hop
+        self.first = (window - 1) % hop + 1 if early else window
+        """Samples of a segment at the end of its first window."""
         self._ring = ring or 2 * window + 64
         self._values = np.zeros((capacity, 2 * self._ring, channels), np.float32)
         self._views = sliding_window_view(self._values, window, axis=1)  # (stream, start, channel, time)
@@ -59,13 +67,16 @@ class Windows:
         self._values[ids, at + self._ring] = values
         self._count[slots] = after = before + counts
 
-        # Windows end at window, window + hop, ...: how many ended up to a count c is a plain quotient.
-        done = np.maximum(before - self.window + self.hop, 0) // self.hop
-        due = np.maximum(after - self.window + self.hop, 0) // self.hop - done
+        # Windows end at first, first + hop, ...: how many ended up to a count c is a plain quotient.
+        done = np.maximum(before - self.first + self.hop, 0) // self.hop
+        due = np.maximum(after - self.first + self.hop, 0) // self.hop - done
         rows = np.repeat(np.arange(len(slots)), due)
         nth = done[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(due) - due, due)
-        ends = self.window + nth * self.hop
+        ends = self.first + nth * self.hop
         gathered = self._views[slots[rows], (ends - self.window) % self._ring]  # (n, channel, time)
+        for row in np.flatnonzero(ends < self.window):
+            missing = self.window - ends[row]
+            gathered[row, :, :missing] = gathered[row, :, missing, None]
         return rows, ends, gathered.transpose(0, 2, 1)
 
     def _push_in_parts(self, slots: Ints, counts: Ints, values: Floats, room: int) -> tuple[Ints, Ints, Floats]:
