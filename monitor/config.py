@@ -25,6 +25,7 @@ from monitor.core.stream import Plan
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Mode = Literal["window", "leapfrog"]
 
 
 class ZeroMQ(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,6 +104,17 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A batch that is not full waits so long for company."""
     max_waiting: Count = 65_536
     """Windows that may wait for each model; beyond that the oldest hops are skipped."""
+    mode: Mode = "window"
+    """How recurrent models run: "window" reads the whole window at every hop, "leapfrog" carries states from step to
+    step, for a twentieth of the price, and answers on half a window or more."""
+    modes: dict[str, Mode] = {}
+    """The same for single models, by name."""
+    states: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
+    """leapfrog: states carried for each stream; 0 takes two where beats are found, else three."""
+
+    def leapfrog(self, models: Iterable[str]) -> dict[str, int]:
+        """Those of `models` that leapfrog, with the states to carry."""
+        return {name: self.states for name in models if self.modes.get(name, self.mode) == "leapfrog"}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
