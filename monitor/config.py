@@ -21,6 +21,7 @@ import msgspec
 from monitor.core.alarms import Rule
 from monitor.core.errors import ConfigError
 from monitor.core.stream import Plan
+from monitor.logs import Format, Level
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -117,6 +118,21 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return {name: self.states for name in models if self.modes.get(name, self.mode) == "leapfrog"}
 
 
+class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """/metrics for Prometheus, /healthz and /readyz."""
+
+    listen: str = ""
+    """HOST:PORT; empty turns it off."""
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the daemon says on stderr."""
+
+    level: Level = "info"
+    format: Format = "text"
+    """Lines for people, or "json": one object a line."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What no sender may exceed."""
 
@@ -187,6 +203,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: Limits = Limits()
     alarm_log: AlarmLog = AlarmLog()
     state: State = State()
+    http: Http = Http()
+    log: Log = Log()
     streams: tuple[StreamRule, ...] = DEFAULT_STREAMS
     alarms: tuple[Rule, ...] = ()
 

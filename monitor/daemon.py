@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monitor import __version__
-from monitor.config import Config, is_exposed
+from monitor.config import Config
 from monitor.control import (
     COMMANDS,
     Acknowledge,
@@ -30,96 +30,76 @@ from monitor.control import (
     Reload,
     Request,
     serve,
-    server_socket,
 )
 from monitor.core.blocks import Alarm
 from monitor.core.engine import Engine
-from monitor.core.errors import ConfigError
 from monitor.core.wire import Status
-from monitor.gate import Gate
-from monitor.history import History as Kept
-from monitor.inference import Model, find_models, load_model
-from monitor.keys import read_allowed, read_key
+from monitor.doors import Doors
+from monitor.endpoint import Endpoint, Page, verdict
+from monitor.history import History as Recent
+from monitor.identity import identity
+from monitor.inference import Model
+from monitor.keeper import Keeper
+from monitor.keys import read_allowed
+from monitor.metrics import CONTENT_TYPE, daemon_metrics, exposition, stream_metrics
+from monitor.notify import Notifier
 from monitor.pipeline import Pipeline
-from monitor.sinks import Sink
+from monitor.reload import Reloader, card_summary, load_models
 from monitor.sinks.alarmlog import AlarmLog
-from monitor.sinks.feed import ZeroMQFeed
-from monitor.sinks.mqtt import MqttFeed
-from monitor.sources import Source
-from monitor.sources.mqtt import MqttSource
-from monitor.sources.reliable import ReliableSource
-from monitor.sources.zeromq import ZeroMQSource
 from monitor.telemetry import Telemetry
+
+__all__ = ["DEADLINE_S", "Daemon", "identity", "load_models", "run_daemon"]
 
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 5.0
 HEARTBEAT_S = 1.0
-
-
-def load_models(config: Config) -> dict[str, Model]:
-    """The models that some stream asks for; raises ModelError or ConfigError with the reason."""
-    found = find_models(Path(config.models) if config.models else None)
-    wanted = {name for rule in config.streams for name in rule.models}
-    if unknown := sorted(wanted - set(found)):
-        raise ConfigError(
-            f"streams: models: expected some of {', '.join(sorted(found))}, got {', '.join(unknown)}"
-        )
-    return {name: load_model(found[name]) for name in sorted(wanted)}
+STALLED_S = 30.0
+"""A turn of the pipeline that takes longer is stuck."""
 
 
 class Daemon:
     """One running monitor."""
 
-    def __init__(self, config: Config, models: dict[str, Model], alarm_log: AlarmLog) -> None:
-        """Open every socket; raises ConfigError for one that cannot be."""
+    def __init__(
+        self,
+        config: Config,
+        models: dict[str, Model],
+        alarm_log: AlarmLog,
+        read: Callable[[], Config] | None = None,
+    ) -> None:
+        """Open every socket; raises ConfigError for one that cannot be. `read` gives the configuration anew."""
         self._config, self._models, self._alarm_log = config, models, alarm_log
         self._telemetry = Telemetry()
         self._started_ns = time.time_ns()
         self._stop = asyncio.Event()
+        self._notifier = Notifier()
+        self._is_ready = False
         self.engine = Engine(
             {name: model.card for name, model in models.items()},
             config.plan_of,
             rules=config.alarms,
             max_streams=config.limits.streams,
             max_waiting=config.inference.max_waiting,
+            leapfrog=config.inference.leapfrog(models),
         )
-        self.engine.restore(alarm_log.alarms(active=True, limit=-1))
-        self._sources: list[Source] = []
-        with contextlib.ExitStack() as opened:  # whatever is open when something else cannot be is closed
-            self._gate = open_gate(config)
-            opened.callback(self._gate.close)
-            self._control = server_socket(config.feed.control, self._gate.options("control"))
-            opened.callback(self._control.close)
-            self._gate.watch(self._control, "control")
-            self._feed = ZeroMQFeed(config.feed, config.prefix, self._gate.options("watch"))
-            opened.callback(self._feed.close)
-            self._gate.watch(self._feed.socket, "feed")
-            for address, kind in (
-                (config.zeromq.listen, ZeroMQSource),
-                (config.zeromq.listen_reliable, ReliableSource),
-            ):
-                if address:
-                    source = kind(config.zeromq, config.prefix, self._gate.options("send"))
-                    opened.callback(source.close)
-                    self._gate.watch(source.socket, "samples")
-                    self._sources.append(source)
-            if config.mqtt.host:
-                self._sources.append(MqttSource(config.mqtt, config.prefix, config.name))
-            self._opened = opened.pop_all()
-        self._mqtt = MqttFeed(config.mqtt, config.prefix, config.name) if config.mqtt.host else None
-        self._sinks: list[Sink] = [self._feed, *([self._mqtt] if self._mqtt else [])]
-        self._kept = Kept(config.feed.history_s)
+        self.doors = Doors(config)
+        self._recent = Recent(config.feed.history_s)
+        self._keeper = Keeper(alarm_log, config.state, config.alarm_log, config.feed.history_s)
         self.pipeline = Pipeline(
             self.engine,
             models,
             config.inference,
             config.limits,
-            self._sinks,
-            self._kept,
+            self.doors.sinks,
+            self._recent,
             alarm_log,
             self._telemetry,
+            self._keeper,
         )
+        self.reloader = Reloader(config, models, read, self._apply)
+        pages = {"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
+        self.endpoint = Endpoint(config.http.listen, pages) if config.http.listen else None
 
     async def run(self) -> None:
         """Run until `stop` is called, then finish what was read."""
@@ -127,30 +107,34 @@ class Daemon:
             await self._run()
         finally:
             self.pipeline.close()
-            self._opened.close()
+            self.doors.close()
 
     async def _run(self) -> None:
+        await self.pipeline.restore()
         async with asyncio.TaskGroup() as group:
-            reading = [group.create_task(self.pipeline.read(s), name=type(s).__name__) for s in self._sources]
+            reading = [group.create_task(self.pipeline.read(s), name=s.name) for s in self.doors.sources]
             inferring = group.create_task(self.pipeline.infer(), name="infer")
             background = [
-                group.create_task(self._feed.follow_subscriptions(), name="feed"),
-                group.create_task(serve(self._control, self.answer, self._permit), name="control"),
-                group.create_task(self._gate.run(), name="gate"),
+                group.create_task(self.doors.feed.follow_subscriptions(), name="feed"),
+                group.create_task(serve(self.doors.control, self.answer, self._permit), name="control"),
+                group.create_task(self.doors.gate.run(), name="gate"),
+                group.create_task(self.reloader.watch(), name="model files"),
                 group.create_task(self._beat(), name="heartbeat"),
             ]
-            if self._mqtt:
-                background.append(group.create_task(self._mqtt.run(), name="mqtt feed"))
-            zeromq = self._config.zeromq
+            if self.doors.mqtt:
+                background.append(group.create_task(self.doors.mqtt.run(), name="mqtt feed"))
+            if self.endpoint:
+                background.append(group.create_task(self.endpoint.run(), name="http"))
+            publish = self._config.feed.publish
             log.info(
                 "monitor %s %s: listening on %s, publishing on %s",
-                __version__,
-                self._config.name,
-                ", ".join(filter(None, (zeromq.listen, zeromq.listen_reliable, self._config.mqtt.host)))
-                or "nothing",
-                self._config.feed.publish,
-            )
+                __version__, self._config.name, self.doors.names, publish,
+            )  # fmt: skip
+            self._is_ready = True
+            self._notifier.ready()
             await self._stop.wait()
+            self._is_ready = False
+            self._notifier.stopping()
             for task in reading:
                 task.cancel()
             self.pipeline.stop()
@@ -158,8 +142,8 @@ class Daemon:
                 async with asyncio.timeout(DEADLINE_S):
                     await inferring
                     self._publish_state("offline")
-                    if self._mqtt:
-                        await self._mqtt.drained()
+                    if self.doors.mqtt:
+                        await self.doors.mqtt.drained()
             for task in (inferring, *background):
                 task.cancel()
 
@@ -168,14 +152,43 @@ class Daemon:
         log.info("stopping")
         self._stop.set()
 
+    async def reload(self) -> list[str]:
+        """Read configuration, keys and models again; what came of it."""
+        self._notifier.reloading()
+        said = await self.reloader.reload()
+        try:
+            if self._config.keys.allowed_file:
+                self.doors.gate.allow(read_allowed(self._config.keys.allowed_file))
+        finally:
+            self._notifier.ready()
+        return said
+
+    async def _apply(self, config: Config, models: Mapping[str, Model]) -> None:
+        """Take what the reloader has read."""
+        cards = {name: model.card for name, model in models.items()}
+        await self.pipeline.swap(
+            lambda: self.engine.reload(
+                cards, config.plan_of, config.alarms, config.inference.leapfrog(cards)
+            ),
+            models,
+            config.inference,
+            config.limits,
+        )
+        self._keeper.retention = config.alarm_log
+        self._config, self._models = config, dict(models)
+
     async def _beat(self) -> None:
         while True:
+            self.pipeline.release()  # early blocks of streams that have fallen silent
             self._publish_state("online")
-            await asyncio.sleep(HEARTBEAT_S)
+            if not self._problems():
+                status = self.status()
+                self._notifier.alive(f"{status.streams} streams, {status.windows} windows, {status.events} events")
+            await asyncio.sleep(min(HEARTBEAT_S, self._notifier.watchdog_s / 3 or HEARTBEAT_S))
 
     def _publish_state(self, state: str) -> None:
         states, status = self.engine.states(), self.status(state)
-        for sink in self._sinks:
+        for sink in self.doors.sinks:
             for stream in states:
                 sink.state(stream)
             sink.status(status)
@@ -200,10 +213,10 @@ class Daemon:
 
     def _permit(self, user: str, request: Request) -> bool:
         asks = not isinstance(request, COMMANDS)
-        return self._gate.may(user, "control") or (asks and self._gate.may(user, "watch"))
+        return self.doors.gate.may(user, "control") or (asks and self.doors.gate.may(user, "watch"))
 
     def answer(self, request: Request) -> object:
-        """The answer to a request on the control socket."""
+        """The answer to a request on the control socket, or an awaitable of it."""
         match request:
             case GetStatus():
                 return Overview(self.status(), self.engine.states())
@@ -212,72 +225,74 @@ class Daemon:
             case Acknowledge():
                 return self.pipeline.acknowledge(request.id)
             case GetHistory():
-                return History(*self._kept.last(request.stream, request.seconds))
+                return History(*self._recent.last(request.stream, request.seconds))
             case GetModels():
                 return [card_summary(model) for model in self._models.values()]
             case Reload():
-                return []
+                return self.reload()
+
+    def _open_alarms(self) -> list[Alarm]:
+        ours = self.pipeline.publisher.storage_alarm
+        return [*self.engine.open_alarms(), *([ours] if ours else [])]
 
     def _alarms(self, request: GetAlarms) -> list[Alarm]:
         if request.active:
-            ours = [self.pipeline.publisher.storage_alarm] if self.pipeline.publisher.storage_alarm else []
-            alarms = [a for a in [*self.engine.open_alarms(), *ours] if request.stream in ("", a.stream)]
+            alarms = [alarm for alarm in self._open_alarms() if request.stream in ("", alarm.stream)]
             return alarms[::-1][: request.limit]
         return self._alarm_log.alarms(stream=request.stream, limit=request.limit)
 
+    def _metrics(self) -> Page:
+        source, mqtt = self.doors.mqtt_source, self.doors.mqtt
+        metrics = daemon_metrics(
+            self.status(),
+            self._telemetry,
+            self._open_alarms(),
+            waiting=self.engine.waiting(),
+            storage_ok=self.pipeline.publisher.storage_alarm is None,
+            connected={"mqtt": source.connected} if source else {},
+            dropped={"mqtt": mqtt.dropped} if mqtt else {},
+            refused_connections=self.doors.gate.refused,
+        )
+        return Page(200, CONTENT_TYPE, exposition([*metrics, *stream_metrics(self.engine.states())]))
 
-def open_gate(config: Config) -> Gate:
-    """The gate that [keys] asks for; says so where sockets are open to everybody."""
-    keys = config.keys
-    if not keys.secret_file:
-        for address in (config.zeromq.listen, config.zeromq.listen_reliable, config.feed.publish):
-            if is_exposed(address):
-                log.warning("%s can be reached from other machines, and there are no keys: see [keys]", address)
-        return Gate()
-    return Gate(read_key(keys.secret_file), read_allowed(keys.allowed_file) if keys.allowed_file else {})
+    def _problems(self) -> list[str]:
+        """Why this daemon should be restarted."""
+        stuck_s = self.pipeline.busy_s
+        return [f"inference has been stuck for {stuck_s:.0f} s"] if stuck_s > STALLED_S else []
 
+    def _healthz(self) -> Page:
+        return verdict(self._problems())
 
-def card_summary(model: Model) -> dict[str, object]:
-    """The card without its known answer, which is for machines."""
-    return {name: getattr(model.card, name) for name in model.card.__struct_fields__ if name != "known_answer"} | {
-        "path": model.path
-    }
-
-
-@contextlib.contextmanager
-def identity(config: Config) -> Iterator[None]:
-    """Hold the lock beside the alarm log; raises ConfigError naming who holds it already."""
-    path = Path(config.alarm_log.path + ".lock")
-    try:
-        file = path.open("a+")
-    except OSError as error:
-        raise ConfigError(
-            f"alarm_log.path: cannot write {path}: {error.strerror}; choose another place"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError(
-                f"another monitor ({file.read().strip() or 'unknown'}) holds {path}; stop it, or give this one "
-                "an alarm_log.path of its own",
-            ) from None
-        file.truncate(0)
-        file.write(f"{config.name}, process {os.getpid()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    def _readyz(self) -> Page:
+        """Whether it does its work now."""
+        source, problems = self.doors.mqtt_source, self._problems()
+        if not self._is_ready:
+            problems.append("starting or stopping")
+        if source and not source.connected:
+            problems.append(f"no MQTT broker at {self._config.mqtt.host}:{self._config.mqtt.port}")
+        if self.pipeline.publisher.storage_alarm:
+            problems.append(self.pipeline.publisher.storage_alarm.detail)
+        return verdict(problems)
 
 
-async def run_daemon(config: Config, models: dict[str, Model]) -> None:
-    """Run a daemon until SIGINT or SIGTERM."""
+async def run_daemon(config: Config, models: dict[str, Model], read: Callable[[], Config] | None = None) -> None:
+    """Run a daemon until SIGINT or SIGTERM; SIGHUP has it read its configuration and models again."""
+    on_terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
     with identity(config), AlarmLog(Path(config.alarm_log.path)) as alarm_log:
-        daemon = Daemon(config, models, alarm_log)
+        daemon = Daemon(config, models, alarm_log, read)
         loop = asyncio.get_running_loop()
+        reloading: set[asyncio.Task[list[str]]] = set()
+
+        def hang_up() -> None:
+            if on_terminal and not os.isatty(0):  # the terminal it was started on has gone, and it goes with it
+                daemon.stop()
+                return
+            task = loop.create_task(daemon.reload())
+            reloading.add(task)
+            task.add_done_callback(reloading.discard)
+
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, daemon.stop)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
         await daemon.run()
     log.info("stopped")

@@ -35,7 +35,7 @@ async def test_samples_in_events_out(tmp_path, models, broker):  # noqa: F811
     config, heard = over(broker, tmp_path), []
     listening = asyncio.create_task(subscribed(broker, heard, "signals/+/+/events", "signals/monitor/status"))
     async with running(config, models) as daemon:
-        await eventually(lambda: heard and daemon._sources[-1].connected, "status and subscription")
+        await eventually(lambda: heard and daemon.doors.sources[-1].connected, "status and subscription")
         async with open_outlet(f"mqtt://127.0.0.1:{broker.port}", "signals") as outlet:
             await send(sine(samples=600), outlet, speed=0)
         await eventually(received(daemon, 600), "all samples")
@@ -66,7 +66,7 @@ async def test_json_from_a_device_needs_only_values(tmp_path, models, broker):  
 async def test_a_broker_that_dies_and_comes_back_is_found_again(tmp_path, models, broker):  # noqa: F811
     config = over(broker, tmp_path)
     async with running(config, models) as daemon:
-        source = daemon._sources[-1]
+        source = daemon.doors.sources[-1]
         await eventually(lambda: source.connected, "the subscription")
         async with open_outlet(f"mqtt://127.0.0.1:{broker.port}", "signals") as outlet:
             await send(sine(samples=300), outlet, speed=0)

@@ -79,7 +79,7 @@ async def test_who_is_allowed_sends_watches_and_commands(tmp_path, models, ring)
         feed.subscribe(b"")
         assert (await asyncio.wait_for(feed.receive(), 10))[0][0]
         feed.close()
-    assert daemon._gate.refused == 0
+    assert daemon.doors.gate.refused == 0
 
 
 async def test_who_watches_may_ask_but_not_command(tmp_path, models, ring):  # noqa: F811
@@ -133,7 +133,7 @@ async def test_a_stranger_gets_nothing_and_the_log_says_so(tmp_path, models, rin
                 for door, (kind, address, payload) in doors.items()
             )
         )
-        await eventually(lambda: daemon._gate.refused >= 4, "all four to be turned away")
+        await eventually(lambda: daemon.doors.gate.refused >= 4, "all four to be turned away")
         assert heard == [[], [], [], []]
         assert daemon.engine.states() == []
     said = [r.message for r in caplog.records if "refused a connection" in r.message]
@@ -230,7 +230,7 @@ async def test_tls_and_password_open_the_broker(tmp_path, models, walled, caplog
     caplog.set_level(logging.DEBUG)
     config = over_tls(walled, tmp_path)
     async with running(config, models) as daemon:
-        await eventually(lambda: daemon._sources[-1].connected, "the subscription")
+        await eventually(lambda: daemon.doors.sources[-1].connected, "the subscription")
         mqtt = msgspec.structs.replace(config.mqtt, username="")
         to = f"mqtts://ward@localhost:{walled.port}"
         async with open_outlet(to, "signals", mqtt=mqtt) as outlet:
@@ -266,7 +266,7 @@ async def test_a_wrong_password_or_certificate_gets_nothing_and_the_log_says_so(
         wrong = {"ca_file": f"{tmp_path}/other.pem"}
     async with running(over_tls(walled, tmp_path, **wrong), models) as daemon:
         await eventually(lambda: says in caplog.text, f"the log to say {says!r}")
-        assert not daemon._sources[-1].connected
+        assert not daemon.doors.sources[-1].connected
         assert daemon.engine.states() == []
     mqtt = over_tls(walled, tmp_path, **wrong).mqtt
     with pytest.raises(Unreachable, match=says):

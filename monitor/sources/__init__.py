@@ -27,6 +27,11 @@ class Delivery(NamedTuple):
 class Source(Protocol):
     """Something that receives."""
 
+    @property
+    def name(self) -> str:
+        """Where it receives, for people."""
+        ...
+
     def deliveries(self) -> AsyncIterator[Delivery]:
         """What came, for ever."""
         ...

@@ -30,6 +30,11 @@ class MqttSource:
         self.connected = False
         check_settings(settings)
 
+    @property
+    def name(self) -> str:
+        """See Source.name."""
+        return f"mqtt://{self._settings.host}:{self._settings.port}"
+
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """See Source.deliveries; a lost broker is waited for, and sends again what was not acknowledged."""
         backoff = Backoff(self._settings.reconnect_max_s)

@@ -72,6 +72,11 @@ class ReliableSource:
             self.socket.send(session, expected.to_bytes(8), self._credit)
 
     @property
+    def name(self) -> str:
+        """See Source.name."""
+        return f"{self.address} (reliable)"
+
+    @property
     def address(self) -> str:
         """Where senders connect."""
         return self.socket.address

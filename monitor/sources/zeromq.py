@@ -26,6 +26,11 @@ class ZeroMQSource:
         self.socket.subscribe(b"")
 
     @property
+    def name(self) -> str:
+        """See Source.name."""
+        return self.address
+
+    @property
     def address(self) -> str:
         """Where senders connect."""
         return self.socket.address

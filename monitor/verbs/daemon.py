@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
 import msgspec
 
-from monitor.verbs.options import as_json, child_option, config_options, configured, log_to_stderr, run_to_the_end
+from monitor.config import Config
+from monitor.verbs.options import as_json, child_option, config_options, configured, run_to_the_end
 
 
 @click.command()
@@ -21,17 +23,23 @@ def run(path: Path | None, settings: tuple[str, ...], verbose: bool, parent: int
     on 5557. Streams named ecg/... and sine/... are served by the shipped models.
     """
     from monitor.daemon import load_models, run_daemon
+    from monitor.logs import log_to_stderr
 
-    log_to_stderr(verbose)
     config, _ = configured(path, settings)
-    run_to_the_end(run_daemon(config, load_models(config)), parent)
+    log_to_stderr("debug" if verbose else config.log.level, config.log.format)
+    read = functools.partial(_read_again, path, settings)
+    run_to_the_end(run_daemon(config, load_models(config), read), parent)
+
+
+def _read_again(path: Path | None, settings: tuple[str, ...]) -> Config:
+    return configured(path, settings)[0]
 
 
 @click.command()
 @config_options
 def check(path: Path | None, settings: tuple[str, ...]) -> None:
     """Read the configuration, load every model it names, ask each its known answer. Opens no socket."""
-    from monitor.daemon import load_models
+    from monitor.reload import load_models
 
     config, _ = configured(path, settings)
     models = load_models(config)

@@ -19,8 +19,8 @@ def models(ctx: click.Context, folder: Path | None, json_: bool) -> None:
     """List the models that a daemon could load."""
     if ctx.invoked_subcommand:
         return
-    from monitor.daemon import card_summary
     from monitor.inference import find_models, load_model
+    from monitor.reload import card_summary
 
     rows: list[dict[str, object]] = []
     for name, path in find_models(folder).items():
@@ -46,8 +46,8 @@ def models(ctx: click.Context, folder: Path | None, json_: bool) -> None:
 @as_json
 def inspect(file: Path, json_: bool) -> None:
     """Explain one model file: load it, ask its known answer, print its card."""
-    from monitor.daemon import card_summary
     from monitor.inference import find_models, load_model
+    from monitor.reload import card_summary
 
     path = file if file.suffix else find_models(None).get(str(file), file)
     summary = card_summary(load_model(path))

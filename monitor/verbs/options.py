@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,15 +66,6 @@ def key_option(command: F) -> F:
         envvar="MONITOR_KEYS__SECRET_FILE",
         help="Our key file, where the daemon asks for keys; see `monitor keys`.",
     )(command)
-
-
-def log_to_stderr(verbose: bool) -> None:
-    """Logs on stderr; stdout is for data."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
 
 
 def child_option(command: F) -> F:
