@@ -230,6 +230,8 @@ def test_imdb_on_invented_reviews(tmp_path: Path) -> None:
     published = {row[0].partition(",")[0]: row[1] for row in table.rows if row[1]}
     assert published == {"RNN": 0.6815, "LSTM": 0.8348}
     assert "INVENTED" in table.note
+    assert np.float32(1e-40) * np.float32(1.0) > 0  # what was set for the plain RNN is not left to the process
+    assert float(torch.tensor([1e-40]) * 1.0) > 0
 
 
 @pytest.mark.slow
