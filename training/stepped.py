@@ -62,7 +62,7 @@ def build_stepped(model: RecurrentModel) -> onnx.ModelProto:
     """The graph of a model that `is_steppable`."""
     graph = _Stepped(model)
     graph.begin()
-    x = graph.scaled()  # (batch, time, channel)
+    x = graph.scaled()
     states = graph.carry(x)
     last = graph.rows(states[model.config.model.layers - 1])  # (answered, hidden)
     if isinstance(model, RecurrentForecaster):
@@ -92,7 +92,7 @@ class _Stepped(Graph):
         self._nodes.append(helper.make_node("Split", [state, sizes], [name for name, _ in parts], axis=1))
 
     def scaled(self, window: str = "window") -> str:
-        """What the recurrence reads of the new samples, (batch, time, channel)."""
+        """The new samples, scaled: (batch, time, channel), with running scaling (batch, step, fold * channel)."""
         time_axis = self._constant("time_axis", np.array([1]))
         end = self._constant(f"at_{_FOREVER}", np.array([_FOREVER]))
         new = self._node("Slice", window, "seen", end, time_axis)
@@ -109,14 +109,15 @@ class _Stepped(Graph):
         known = node("Greater", node("Unsqueeze", "count_before", time_axis), zero)  # (batch, 1, 1)
         earliest = node("Slice", new, constant("at_0", np.array([0])), one, time_axis)
         first = node("Where", known, node("Unsqueeze", "first_before", time_axis), earliest)  # (batch, 1, channel)
-        by_step = constant("by_step", np.array([0, -1, fold, channels]))
-        steps = node("Reshape", node("Sub", new, first), by_step)  # (batch, step, fold, channel)
-        fold_axis = constant("fold_axis", np.array([2]))
+        steps = node("Sub", new, first)
+        if fold > 1:
+            steps = node("Reshape", steps, constant("fold", np.array([0, -1, fold * channels])))
         sums = {"total": steps, "squares": node("Mul", steps, steps)}
+        over = constant("over_fold", np.tile(np.eye(channels, dtype=np.float32), (fold, 1)))
         for name, values in sums.items():
-            since = node(
-                "CumSum", node("ReduceSum", values, fold_axis, keepdims=0), constant("axis_1", np.array(1))
-            )
+            # A product, for onnxruntime sums such short rows one by one.
+            by_step = node("MatMul", values, over) if fold > 1 else values  # (batch, step, channel)
+            since = node("CumSum", by_step, constant("axis_1", np.array(1)))
             sums[name] = node(
                 "Add", since, node("Unsqueeze", f"{name}_before", time_axis)
             )  # (batch, step, channel)
@@ -132,15 +133,16 @@ class _Stepped(Graph):
         usual = node("Mul", node("Mul", usual, usual), prior)
         spread = node("Sqrt", node("Div", node("Add", around, usual), node("Add", seen, prior)))
         spread = node("Max", spread, self._weight("scaling.floor"))
-        middle, width = (node("Unsqueeze", figure, fold_axis) for figure in (mean, spread))
-        x = node("Div", node("Sub", steps, middle), width)  # (batch, step, fold, channel)
+        wide = node("Transpose", over, perm=[1, 0])  # (channel, fold * channel): each figure once for each sample
+        middle, width = (node("MatMul", figure, wide) if fold > 1 else figure for figure in (mean, spread))
+        x = node("Div", node("Sub", steps, middle), width)  # (batch, step, fold * channel)
         self._offset = self.rows(self._last(node("Add", first, mean)))  # (answered, 1, channel)
         self._scale = self.rows(self._last(spread))
         self._node("Squeeze", self._last(seen), time_axis, name="count_after")
         self._node("Squeeze", first, time_axis, name="first_after")
         for name, values in sums.items():
             self._node("Squeeze", self._last(values), time_axis, name=f"{name}_after")
-        return node("Reshape", x, constant("folded", np.array([0, -1, channels])))
+        return x
 
     def _last(self, x: str) -> str:
         return self._slice(x, -1, _FOREVER)
@@ -156,12 +158,15 @@ class _Stepped(Graph):
         )
 
     def carry(self, x: str) -> list[str]:
-        """The states (batch, hidden) after the last step of `x` (batch, time, channel): every h, then every c."""
+        """The states (batch, hidden) after the last step of `x`, the scaled samples: every h, then every c."""
         shape = self._model.config.model
-        x = self._steps(x)  # (step, batch, feature)
+        running = self._model.scaling.kind == "running"
+        x = self._node("Transpose", x, perm=[1, 0, 2]) if running else self._steps(x)  # (step, batch, feature)
         kinds = "hc" if shape.cell == "lstm" else "h"
         before = [f"{kind}{layer}_before" for kind in kinds for layer in range(shape.layers)]
         after = [name.replace("before", "after") for name in before]
+        if len(_parts(self._model)) == 1:
+            after = ["after"]
         matrices = [self._matrices(layer) for layer in range(shape.layers)]
         many = [self._scan(x, before, [f"{name}_many" for name in after], matrices)]
         if shape.cell == "rnn":
@@ -261,7 +266,8 @@ class _Stepped(Graph):
         """The output `after`: what the next call is given as `state`."""
         figures = [f"{name}_after" for name in _FIGURES] if self._model.scaling.kind == "running" else []
         self._output("after", ["batch", state_width(self._model)])
-        self._node("Concat", *states, *figures, name="after", axis=1)
+        if len(_parts(self._model)) > 1:
+            self._node("Concat", *states, *figures, name="after", axis=1)
 
 
 def _step(body: list[onnx.NodeProto], kind: str, x: str, h: str, c: str, of: dict[str, str], tag: str) -> str:

@@ -69,7 +69,7 @@ class Leapfrog:
             raise ModelError(
                 f"model {card.ident}: it cannot leapfrog, for a hop and what it looks back at exceed its window"
             )
-        self._begins = [round(k * self._period / self.states) for k in range(self.states)]
+        self._begins = np.array([round(k * self._period / self.states) for k in range(self.states)])
         gaps = np.diff([*self._begins, self._period])
         self.least = self._period - int(gaps.max()) + 1
         """The fewest steps that an answer rests on."""
@@ -80,7 +80,8 @@ class Leapfrog:
             )
         # The last row stays zero: what begins anew is read from there.
         self._memory = np.zeros((self.states * capacity + 1, self._stepping.width), np.float32)
-        self._empty, self._capacity = self.states * capacity, capacity
+        self._empty = self.states * capacity
+        self._rows = np.arange(self.states)[:, None] * capacity  # a stream's row for each state, less its slot
         self._count = np.zeros((self.states, capacity), np.int64)  # steps each state has seen
         self._segment = np.full(capacity, -1, np.int64)
         self._end = np.zeros(capacity, np.int64)
@@ -90,17 +91,19 @@ class Leapfrog:
 
     def run(self, batch: Batch, model: Steps) -> tuple[Batch, Outputs]:
         """Go on with every row of `batch`; the rows that have an answer, and the answers."""
-        told: list[Ints] = []
-        answers: list[Outputs] = []
-        for rows in rounds(batch.slots):
-            some, outputs = self._hop(batch.rows(rows), model)
-            told.append(rows[some])
-            answers.append(outputs)
-        if len(told) == 1:
-            return (batch if len(told[0]) == len(batch) else batch.rows(told[0])), answers[0]
-        order = np.argsort(np.concatenate(told), kind="stable")
-        joined = {name: np.concatenate([part[name] for part in answers])[order] for name in answers[0]}
-        return batch.rows(np.concatenate(told)[order]), joined
+        turns = rounds(batch.slots)
+        if len(turns) == 1 and len(turns[0]) == len(batch):
+            told, outputs = self._hop(batch, model)
+            return (batch if len(told) == len(batch) else batch.rows(told)), outputs
+        rows: list[Ints] = []
+        parts: list[Outputs] = []
+        for turn in turns:
+            some, outputs = self._hop(batch.rows(turn), model)
+            rows.append(turn[some])
+            parts.append(outputs)
+        order = np.argsort(np.concatenate(rows), kind="stable")
+        joined = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+        return batch.rows(np.concatenate(rows)[order]), joined
 
     def _hop(self, part: Batch, model: Steps) -> tuple[Ints, Outputs]:
         """Rows of distinct streams, one hop each: which of them have an answer, and the answers in that order."""
@@ -112,7 +115,7 @@ class Leapfrog:
         begin = ends - steps
         before = np.where(follows, self._count[:, slots], 0)  # (state, n)
         # How many of these steps pass before a state begins anew; at least `steps` where it does not.
-        until = (np.array(self._begins)[:, None] - begin) % self._period
+        until = (self._begins[:, None] - begin) % self._period
         renewed = until < steps
         consumed = np.where(renewed, steps - until, steps)
         count = np.where(renewed, consumed, before + consumed)
@@ -121,12 +124,13 @@ class Leapfrog:
         told = np.flatnonzero(most >= self.least)
         answers = np.zeros((self.states, n), np.bool_)
         answers[oldest[told], told] = True
-        at = np.arange(self.states)[:, None] * self._capacity + slots
+        at = self._rows + slots
         source = np.where(renewed | (before == 0), self._empty, at)
-        outputs = self._step(part.windows, consumed, source.ravel(), at.ravel(), answers.ravel(), model)
-        place = np.empty(n, np.int64)  # row -> place among the answers as they were given
-        place[outputs.pop("row").astype(np.int64)] = np.arange(len(told))
-        found = {name: values[place[told]] for name, values in outputs.items()}
+        rows, outputs = self._step(
+            part.windows, consumed.ravel(), source.ravel(), at.ravel(), answers.ravel(), model
+        )
+        order = np.argsort(rows, kind="stable")
+        found = {name: values[order] for name, values in outputs.items()}
         if "lower" in found:
             self._spread_by_count(found, most[told])
         return told, found
@@ -139,26 +143,31 @@ class Leapfrog:
         target: Ints,
         answers: NDArray[np.bool_],
         model: Steps,
-    ) -> Outputs:
-        """Let every state consume its steps, those that consume as many in one call, those that answer first."""
+    ) -> tuple[Ints, Outputs]:
+        """Let every state consume its steps, those that consume as many in one call, those that answer first.
+
+        Returns which row of `windows` each answer is to.
+        """
         lead, n = self._stepping.lead, len(windows)
+        told: list[Ints] = []
         parts: list[Outputs] = []
-        flat = consumed.ravel()
-        lengths = [int(flat[0])] if (flat == flat[0]).all() else np.unique(flat).tolist()
+        first = int(consumed[0])
+        lengths = [first] if (consumed == first).all() else np.unique(consumed).tolist()
         for length in lengths:
-            rows = np.flatnonzero(flat == length) if len(lengths) > 1 else np.arange(len(flat))
-            rows = rows[np.argsort(~answers[rows], kind="stable")]
-            answering = int(answers[rows].sum())
+            mine = consumed == length
+            rows = np.concatenate((np.flatnonzero(mine & answers), np.flatnonzero(mine & ~answers)))
+            answering = int(np.count_nonzero(answers[rows]))
             newest = windows[:, windows.shape[1] - lead - length * self._fold :]
             for start in range(0, len(rows), _MAX_ROWS):
                 some = rows[start : start + _MAX_ROWS]
                 asked = min(max(answering - start, 0), len(some))
                 outputs, after = model.step(newest[some % n], self._memory[source[some]], lead, asked)
                 self._memory[target[some]] = after
-                parts.append(outputs | {"row": (some[:asked] % n).astype(np.float64)})
+                told.append(some[:asked] % n)
+                parts.append(outputs)
         if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            return told[0], parts[0]
+        return np.concatenate(told), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _spread_by_count(self, outputs: Outputs, count: Ints) -> None:
         """Widen the intervals of answers that rest on less: neither they nor scores pulse with the states then."""
