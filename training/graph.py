@@ -131,15 +131,19 @@ class Graph:
         mean = self._node("Reshape", mean, shape)
         factors = self._weight("factors")
         below, above = (
-            self._node(
-                "Mul", self._node("Softplus", self._node("Reshape", self._linear(state, side), shape)), factors
-            )
+            self._node("Mul", self._node("Reshape", self._softplus(self._linear(state, side)), shape), factors)
             for side in ("below", "above")
         )
         lower, upper = self._node("Sub", mean, below), self._node("Add", mean, above)
         for name, value in (("forecast", mean), ("lower", lower), ("upper", upper)):
             self._output(name, ["batch", model.horizon, model.channels])
             self._node("Add", self._node("Mul", value, self._scale), self._offset, name=name)
+
+    def _softplus(self, x: str) -> str:
+        """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)): onnxruntime's own operator goes number by number."""
+        small = self._node("Exp", self._node("Neg", self._node("Abs", x)))
+        more = self._node("Log", self._node("Add", small, self._constant("softly", np.float32(1))))
+        return self._node("Add", self._node("Relu", x), more)
 
     def _newest(self, scaled: str, taps: int) -> str:
         """The newest samples, scaled, (batch, taps, channel)."""
