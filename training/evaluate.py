@@ -15,17 +15,19 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from monitor.core.card import Card
 from monitor.core.errors import ConfigError
+from monitor.core.leapfrog import Leapfrog
 from monitor.core.signals import open_signal
 from monitor.core.windows import seconds_to_samples
 from monitor.inference import Model, find_models, load_model
 from monitor.recordings import TOY, Recording, read_recording
+from training.both_ways import differences
 from training.judged import Judged, drive
 from training.judged_beats import BeatEvidence, beat_evidence, beat_figures, pool_beats
 from training.judged_events import EventEvidence, class_evidence, event_figures, pool_events
@@ -60,6 +62,8 @@ class Settings:
     """simulated: None for what the model is meant to watch."""
     jobs: int = 0
     """Processes; 0 for one a core."""
+    mode: Literal["both", "window", "leapfrog"] = "both"
+    """How to run the model; both where it can."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,38 @@ def evaluate(
     path = _model_path(model)
     card = load_model(path).card
     sources = [SIMULATED] if data == SIMULATED else _find(data, settings.records, card)
-    told = _judge_all(path, sources, settings, say)
-    figures = {one.name: _figures([one.evidence], card) for one in told}
-    total = _figures([one.evidence for one in told], card)
-    if card.task == "beats":
-        total["average_of_records"] = _average(list(figures.values()), card)
-    return {
+    result = {
         "model": card.ident,
         "file": path.name,
         "task": card.task,
         "data": data,
         "trained_on": card.source.train,
         "held_out": card.source.validation,
+        "mode": "leapfrog" if settings.mode == "leapfrog" else "window",
+        **_judged(path, sources, settings, card, say, leapfrog=settings.mode == "leapfrog"),
+    }
+    if settings.mode == "both" and card.stepping is not None:
+        carried = Leapfrog(card, 1)
+        other = _judged(path, sources, settings, card, say, leapfrog=True)
+        result["leapfrog"] = {
+            "states": carried.states,
+            "least_steps": carried.least,
+            **other,
+            "difference": differences(result["total"], other["total"]),
+        }
+    return result
+
+
+def _judged(
+    path: Path, sources: list[str], settings: Settings, card: Card, say: Callable[[str], None], *, leapfrog: bool
+) -> dict[str, Any]:
+    """Figures of the records and their total, for one way to run the model."""
+    told = _judge_all(path, sources, settings, say, leapfrog=leapfrog)
+    figures = {one.name: _figures([one.evidence], card) for one in told}
+    total = _figures([one.evidence for one in told], card)
+    if card.task == "beats":
+        total["average_of_records"] = _average(list(figures.values()), card)
+    return {
         "records": {one.name: {"lead": one.lead, "seconds": one.seconds, **figures[one.name]} for one in told},
         "total": {"records": len(told), "seconds": sum(one.seconds for one in told), **total},
     }
@@ -133,13 +157,15 @@ def _find(data: str, wanted: Sequence[str], card: Card) -> list[str]:
     return list(labelled.values())
 
 
-def _judge_all(path: Path, sources: list[str], settings: Settings, say: Callable[[str], None]) -> list[_Told]:
+def _judge_all(
+    path: Path, sources: list[str], settings: Settings, say: Callable[[str], None], *, leapfrog: bool
+) -> list[_Told]:
     """Every recording judged, in the order of `sources`; by several processes where that is worth it."""
     jobs = min(settings.jobs or os.cpu_count() or 1, len(sources))
     turns = -(-len(sources) // (jobs * _GROUP))
     size = -(-len(sources) // (jobs * turns))
     groups = [sources[start : start + size] for start in range(0, len(sources), size)]
-    judge = partial(_judge, path, settings)
+    judge = partial(_judge, path, settings, leapfrog)
     if jobs == 1 or len(groups) == 1:
         return [told for group in groups for told in judge(group)]
     told: dict[int, list[_Told]] = {}
@@ -156,7 +182,7 @@ def _judge_all(path: Path, sources: list[str], settings: Settings, say: Callable
     return [one for i in range(len(groups)) for one in told[i]]
 
 
-def _judge(path: Path, settings: Settings, sources: Sequence[str]) -> list[_Told]:
+def _judge(path: Path, settings: Settings, leapfrog: bool, sources: Sequence[str]) -> list[_Told]:
     """Drive a group of recordings through one engine, and judge each."""
     model = load_model(path)
     card = model.card
@@ -164,16 +190,18 @@ def _judge(path: Path, settings: Settings, sources: Sequence[str]) -> list[_Told
     lead = settings.lead or str(trained_with(card, "data.lead") or "")
     return [
         _Told(one.recording.name, one.lead, one.seconds, _evidence(one, card))
-        for one in _drive(model, recordings, settings.block_samples, lead)
+        for one in _drive(model, recordings, settings.block_samples, lead, leapfrog=leapfrog)
     ]
 
 
-def _drive(model: Model, recordings: list[Recording], block_samples: int, lead: str) -> list[Judged]:
+def _drive(
+    model: Model, recordings: list[Recording], block_samples: int, lead: str, *, leapfrog: bool
+) -> list[Judged]:
     for recording in recordings:
         column = recording.values[:, : model.card.channels]
         if not np.isfinite(column).any() or np.nanmin(column) == np.nanmax(column):
             raise ConfigError(f"{recording.name}: expected a signal, got no values or a constant")
-    return drive(model, recordings, block_samples, lead)
+    return drive(model, recordings, block_samples, lead, leapfrog=leapfrog)
 
 
 def _read(source: str, settings: Settings, card: Card) -> Recording:

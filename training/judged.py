@@ -79,9 +79,17 @@ class _Heard:
     alarms: list[tuple[int, Alarm]] = field(default_factory=list)
 
 
-def drive(model: Model, recordings: Sequence[Recording], block_samples: int = 0, lead: str = "") -> list[Judged]:
+def drive(
+    model: Model,
+    recordings: Sequence[Recording],
+    block_samples: int = 0,
+    lead: str = "",
+    *,
+    leapfrog: bool = False,
+) -> list[Judged]:
     """Run `recordings` through one engine, side by side, in blocks of `block_samples` (0: of one second).
 
+    `leapfrog` carries states from step to step, as a daemon does that is told to.
     Raises ConfigError when the model cannot take one of them.
     """
     card = model.card
@@ -95,7 +103,7 @@ def drive(model: Model, recordings: Sequence[Recording], block_samples: int = 0,
 
     def infer(least: int) -> None:
         while engine.waiting() >= least and (batch := engine.ready(card.name, MAX_BATCH)) is not None:
-            conclusion = engine.conclude(batch, model.run(batch.windows))
+            conclusion = engine.conclude(*engine.infer(batch, model))
             _listen(heard, conclusion, card.hop_samples)
 
     sizes = [block_samples or max(round(recording.rate_hz), 1) for recording in recordings]
@@ -150,8 +158,11 @@ def _listen(heard: list[_Heard], conclusion: Conclusion, hop: int) -> None:
         stream.parts.append((batch.t_ns[rows], batch.segments[rows], batch.ends[rows], conclusion.scores[rows]))
         stream.outputs.append({name: values[rows] for name, values in conclusion.outputs.items()})
         stream.fresh.append((batch.segments[rows], batch.windows[rows, -hop:]))
-        for row in rows[batch.ends[rows] == batch.windows.shape[1]].tolist():
-            stream.first[int(batch.segments[row])] = batch.windows[row, :-hop].copy()
+        for segment, first in zip(*np.unique(batch.segments[rows], return_index=True), strict=True):
+            if int(segment) not in stream.first:  # of a window that is not full yet the beginning is made up
+                row = int(rows[first])
+                made_up = max(batch.windows.shape[1] - int(batch.ends[row]), 0)
+                stream.first[int(segment)] = batch.windows[row, made_up:-hop].copy()
     for row, notice in conclusion.notices:
         stream, told_ns = heard[batch.slots[row]], int(batch.t_ns[row])
         match notice:

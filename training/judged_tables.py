@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from training.both_ways import both_ways_table
 from training.exercises.result import Cell, Table, text_of
 
 _AHEAD_S = (0.014, 0.056, 0.097, 0.153, 0.25, 0.5, 1.0)
@@ -15,7 +16,10 @@ Figures = dict[str, Any]
 def tables_of(told: Figures) -> str:
     """What `training evaluate` prints without --json."""
     make = {"beats": _beat_tables, "forecast": _forecast_tables, "classify": _event_tables}
-    return "\n\n\n".join(text_of(table) for table in make[told["task"]](told))
+    tables = make[told["task"]](told)
+    if "leapfrog" in told:
+        tables.append(both_ways_table(told))
+    return "\n\n\n".join(text_of(table) for table in tables)
 
 
 def _rows(told: Figures) -> list[tuple[str, Figures]]:
