@@ -202,6 +202,13 @@ def exercise(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a simulated signal.")
 @click.option("--spikes", type=click.FloatRange(0), help="A minute, in a simulated signal.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
+@click.option(
+    "--mode",
+    type=click.Choice(["both", "window", "leapfrog"]),
+    default="both",
+    show_default=True,
+    help="A window at a time, carried states, or both and how they differ.",
+)
 @speaks_plainly
 def evaluate(
     model: str,
@@ -216,6 +223,7 @@ def evaluate(
     seed: int,
     spikes: float | None,
     jobs: int | None,
+    mode: Any,
 ) -> None:
     """Judge MODEL (an .onnx file, or a shipped model's name) on DATA, through the monitor's own engine.
 
@@ -239,6 +247,7 @@ def evaluate(
         seed=seed,
         spikes_per_minute=spikes,
         jobs=jobs or 0,
+        mode=mode,
     )
     told = judge(model, data, settings, lambda text: click.echo(text, err=True))
     if json_:
