@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 import msgspec
 import zmq
 
-from monitor.core.blocks import Alarm, Beat, Event
+from monitor.core.blocks import Alarm, Beat, Event, Note, Priority, Verdict
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
 from monitor.core.wire import Status, StreamState
 from monitor.sockets import Socket
@@ -46,6 +46,46 @@ class Acknowledge(msgspec.Struct, frozen=True, tag_field="command", tag="acknowl
     id: str = ""
 
 
+class Silence(msgspec.Struct, frozen=True, tag_field="command", tag="silence"):
+    """Let the alarms that call now be silent for a while; 0 seconds ends it -> float, seconds left."""
+
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 120.0
+
+
+class TestAlarm(msgspec.Struct, frozen=True, tag_field="command", tag="test"):
+    """Raise an alarm that means nothing, to see that alarms arrive -> Alarm."""
+
+    __test__ = False
+
+    priority: Priority = "high"
+
+
+class Mark(msgspec.Struct, frozen=True, tag_field="command", tag="mark"):
+    """Judge an alarm true or false; an empty verdict takes it back -> Note."""
+
+    alarm: str
+    verdict: Verdict
+    text: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    author: Annotated[str, msgspec.Meta(max_length=60)] = ""
+
+
+class Annotate(msgspec.Struct, frozen=True, tag_field="command", tag="annotate"):
+    """Say something about a moment of a stream; with the id of a note, say something else -> Note."""
+
+    stream: str
+    t_ns: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+    text: Annotated[str, msgspec.Meta(max_length=1000)]
+    author: Annotated[str, msgspec.Meta(max_length=60)] = ""
+    id: Annotated[str, msgspec.Meta(max_length=60)] = ""
+
+
+class GetNotes(msgspec.Struct, frozen=True, tag_field="command", tag="notes"):
+    """What was said about signals and alarms, newest first -> list[Note]."""
+
+    stream: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+
+
 class GetHistory(msgspec.Struct, frozen=True, tag_field="command", tag="history"):
     """The last seconds of a stream, for who comes late -> History."""
 
@@ -61,8 +101,11 @@ class Reload(msgspec.Struct, frozen=True, tag_field="command", tag="reload"):
     """Read the configuration and the models again -> list[str], what came of it."""
 
 
-Request = GetStatus | GetAlarms | Acknowledge | GetHistory | GetModels | Reload
-COMMANDS = (Acknowledge, Reload)
+Request = (
+    GetStatus | GetAlarms | Acknowledge | Silence | TestAlarm | Mark | Annotate | GetNotes | GetHistory | GetModels
+    | Reload
+)  # fmt: skip
+COMMANDS = (Acknowledge, Silence, TestAlarm, Mark, Annotate, Reload)
 """Requests that change something; the rest only asks."""
 
 
@@ -189,15 +232,20 @@ class Client:
 __all__ = [
     "Acknowledge",
     "Alarm",
+    "Annotate",
     "Client",
     "GetAlarms",
     "GetHistory",
     "GetModels",
+    "GetNotes",
     "GetStatus",
     "History",
+    "Mark",
     "Overview",
     "Reload",
     "Request",
+    "Silence",
+    "TestAlarm",
     "serve",
     "server_socket",
 ]

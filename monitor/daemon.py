@@ -21,7 +21,6 @@ from monitor.config import Config
 from monitor.control import (
     COMMANDS,
     Acknowledge,
-    GetAlarms,
     GetHistory,
     GetModels,
     GetStatus,
@@ -34,6 +33,7 @@ from monitor.control import (
 from monitor.core.blocks import Alarm
 from monitor.core.engine import Engine
 from monitor.core.wire import Status
+from monitor.desk import Desk
 from monitor.doors import Doors
 from monitor.endpoint import Endpoint, Page, verdict
 from monitor.history import History as Recent
@@ -97,6 +97,7 @@ class Daemon:
             self._telemetry,
             self._keeper,
         )
+        self.desk = Desk(self.pipeline.announce, self._open_alarms, alarm_log, time.time_ns)
         self.reloader = Reloader(config, models, read, self._apply)
         pages = {"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
         self.endpoint = Endpoint(config.http.listen, pages) if config.http.listen else None
@@ -180,6 +181,7 @@ class Daemon:
     async def _beat(self) -> None:
         while True:
             self.pipeline.release()  # early blocks of streams that have fallen silent
+            self.desk.tick()
             self._publish_state("online")
             if not self._problems():
                 status = self.status()
@@ -209,6 +211,8 @@ class Daemon:
             latency_p50_ms=t.latency.quantile_ms(0.5),
             latency_p99_ms=t.latency.quantile_ms(0.99),
             models=tuple(model.card.ident for model in self._models.values()),
+            silence_left_s=self.desk.silence_left_s,
+            silenced=self.desk.silenced,
         )
 
     def _permit(self, user: str, request: Request) -> bool:
@@ -220,26 +224,20 @@ class Daemon:
         match request:
             case GetStatus():
                 return Overview(self.status(), self.engine.states())
-            case GetAlarms():
-                return self._alarms(request)
             case Acknowledge():
-                return self.pipeline.acknowledge(request.id)
+                return self.pipeline.acknowledge(request.id) + self.desk.acknowledge(request.id)
             case GetHistory():
                 return History(*self._recent.last(request.stream, request.seconds))
             case GetModels():
                 return [card_summary(model) for model in self._models.values()]
             case Reload():
                 return self.reload()
+            case _:
+                return self.desk.answer(request)
 
     def _open_alarms(self) -> list[Alarm]:
         ours = self.pipeline.publisher.storage_alarm
-        return [*self.engine.open_alarms(), *([ours] if ours else [])]
-
-    def _alarms(self, request: GetAlarms) -> list[Alarm]:
-        if request.active:
-            alarms = [alarm for alarm in self._open_alarms() if request.stream in ("", alarm.stream)]
-            return alarms[::-1][: request.limit]
-        return self._alarm_log.alarms(stream=request.stream, limit=request.limit)
+        return [*self.engine.open_alarms(), *self.desk.open_alarms, *([ours] if ours else [])]
 
     def _metrics(self) -> Page:
         source, mqtt = self.doors.mqtt_source, self.doors.mqtt

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Block
+from monitor.core.blocks import NS, Alarm, Beat, Block, Note
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.judging import Notice
@@ -66,7 +66,7 @@ class Pipeline:
         self._history = history
         self._telemetry, self._keeper, self._now_ns = telemetry, keeper, now_ns
         self._work = asyncio.Event()
-        self._notices: list[Notice] = []
+        self._notices: list[Notice | Note] = []
         self._complaints: set[tuple[str, str]] = set()
         self._unacknowledged: list[Callable[[], None]] = []
         self._swaps: deque[_Swap] = deque()
@@ -268,9 +268,13 @@ class Pipeline:
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
         """Acknowledge an alarm, or all with an empty id; those that changed, as soon as they are logged."""
         changed = self._engine.acknowledge(alarm_id)
-        self._notices += changed
-        self._work.set()
+        self.announce(changed)
         return changed
+
+    def announce(self, notices: Sequence[Alarm | Note]) -> None:
+        """Log and publish these with the next turn."""
+        self._notices += notices
+        self._work.set()
 
     def stop(self) -> None:
         """Let `infer` return once everything that was read is concluded."""

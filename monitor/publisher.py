@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, State
+from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, Note, State
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import StorageLost
 from monitor.core.judging import Notice
@@ -46,7 +46,7 @@ class Publisher:
         """Tell nobody and write nothing: what is past is lived through again."""
         self.storage_alarm: Alarm | None = None
         """Ours, while the alarm log cannot be written."""
-        self._unlogged: deque[Alarm | Event] = deque(maxlen=_REMEMBERED)
+        self._unlogged: deque[Alarm | Event | Note] = deque(maxlen=_REMEMBERED)
         self._writer = ThreadPoolExecutor(1, "alarm-log")
 
     def block(self, block: Block) -> None:
@@ -62,7 +62,7 @@ class Publisher:
             for sink in self._sinks:
                 sink.conclusion(engine, conclusion)
 
-    async def publish(self, notices: Sequence[Notice], writes: Sequence[Write] = ()) -> None:
+    async def publish(self, notices: Sequence[Notice | Note], writes: Sequence[Write] = ()) -> None:
         """Write the notices, and `writes` in the same transaction; then tell."""
         if self.quiet:
             return
@@ -72,12 +72,12 @@ class Publisher:
             told += await self._log(writes)
         for notice in told:
             self._telemetry.events += isinstance(notice, Event)
-            if not isinstance(notice, Alarm):
+            if isinstance(notice, Event | Beat):
                 self._history.notice(notice)
             for sink in self._sinks:
                 sink.notice(notice)
 
-    async def _log(self, writes: Sequence[Write]) -> list[Notice]:
+    async def _log(self, writes: Sequence[Write]) -> list[Notice | Note]:
         """Write what is not yet in the log. When that fails, or works again, an alarm of ours says so."""
         loop = asyncio.get_running_loop()
         try:

@@ -57,6 +57,7 @@ class Kind(StrEnum):
 
 
 Priority = Literal["low", "medium", "high"]
+Verdict = Literal["", "true", "false"]
 
 
 class State(StrEnum):
@@ -112,6 +113,22 @@ class Alarm(msgspec.Struct, frozen=True, tag="alarm", tag_field="what"):
     times: int = 0
     """How often it rose: once when it was raised, and again whenever it came back before it was over."""
     detail: str = ""
+
+
+class Note(msgspec.Struct, frozen=True, tag="note", tag_field="what"):
+    """What somebody said about a moment of a stream; one of the same id replaces it, an empty one takes it back."""
+
+    id: str
+    stream: str
+    t_ns: int
+    """The moment it is about; of an alarm, when it was raised."""
+    made_ns: int
+    """Wall time at which it was said, ns since the epoch."""
+    text: str = ""
+    alarm: str = ""
+    """Id of the alarm that `verdict` judges."""
+    verdict: Verdict = ""
+    author: str = ""
 
 
 class Beat(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 import msgspec
 import numpy as np
 
-from monitor.core.blocks import Alarm, Beat, Block, Event, Floats, Forecast, Score, is_stream_name
+from monitor.core.blocks import Alarm, Beat, Block, Event, Floats, Forecast, Note, Score, is_stream_name
 from monitor.core.errors import SchemaError
 
 T = TypeVar("T")
@@ -225,6 +225,9 @@ class Status(msgspec.Struct, frozen=True):
     """From the receipt of the block that completed a window to its events."""
     latency_p99_ms: float = math.nan
     models: tuple[str, ...] = ()
+    silence_left_s: float = 0.0
+    """Until the alarms in `silenced` call again."""
+    silenced: tuple[str, ...] = ()
 
 
 class _ForecastWire(msgspec.Struct, frozen=True):
@@ -261,14 +264,14 @@ def decode_forecast(payload: bytes) -> Forecast:
     return Forecast(wire.stream, wire.model, wire.made_ns, wire.rate_hz, mean, lower, upper)
 
 
-def encode(message: Event | Alarm | Beat | Score | StreamState | Status | list[Score]) -> bytes:
+def encode(message: Event | Alarm | Note | Beat | Score | StreamState | Status | list[Score]) -> bytes:
     """Anything else that is published, as MessagePack."""
     return _encode(message)
 
 
-def decode_event(payload: bytes) -> Event | Alarm:
-    """An event, or an alarm that changed; raises SchemaError."""
-    return cast("Event | Alarm", _published(payload, cast("type[object]", Event | Alarm)))
+def decode_event(payload: bytes) -> Event | Alarm | Note:
+    """An event, an alarm that changed, or what somebody said of one; raises SchemaError."""
+    return cast("Event | Alarm | Note", _published(payload, cast("type[object]", Event | Alarm | Note)))
 
 
 def decode_beat(payload: bytes) -> Beat:

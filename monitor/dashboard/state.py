@@ -9,16 +9,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from monitor.core.blocks import Alarm, Beat, Block, Event, Forecast, Score, State
+from monitor.core.blocks import Alarm, Beat, Block, Event, Forecast, Note, Score, State, Verdict
 from monitor.core.wire import Status, StreamState
 from monitor.dashboard.stream import RANK, StreamView
 
-Message = Block | Forecast | Beat | Event | Alarm | StreamState | Status | list[Score]
+Message = Block | Forecast | Beat | Event | Alarm | Note | StreamState | Status | list[Score]
 
 SILENCE_S = 3.0
 """Without a status for so long, the daemon is not there."""
 MAX_STREAMS = 4096
 MAX_ALARMS = 500
+MAX_NOTES = 1000
 LIVE = frozenset({State.PENDING, State.ACTIVE, State.CLEARING, State.LATCHED})
 
 
@@ -48,7 +49,9 @@ class Board:
         self._sorted: tuple[int, list[Alarm]] = (-1, [])
         self._ranks: tuple[int, dict[str, int]] = (-1, {})
         self.alarm_version = 0
-        """Changes whenever an alarm does."""
+        """Changes whenever an alarm, a note or the silence does."""
+        self.notes: dict[str, Note] = {}
+        """What was said and not taken back, by id."""
 
     # what comes in
 
@@ -57,7 +60,11 @@ class Board:
         self.version += 1
         match message:
             case Status():
+                before = self.status.silenced if self.status is not None else ()
+                self.alarm_version += before != message.silenced
                 self.status, self.heard_s = message, now_s
+            case Note():
+                self._fold_note(message)
             case Alarm():
                 self._fold_alarm(message)
                 self._view(message.stream).fold(message, now_s)
@@ -71,6 +78,7 @@ class Board:
         """Take the answer to GetStatus in, which begins a connection: what was known before may be over."""
         self.streams = {}
         self._alarms = {}
+        self.notes = {}
         self.alarm_version += 1
         for state in streams:
             self.fold(state, now_s)
@@ -84,6 +92,13 @@ class Board:
             known = self._alarms.get(alarm.id)
             if known is None or known.changed_ns <= alarm.changed_ns:
                 self.fold(alarm, 0.0)
+
+    def fold_notes(self, notes: Iterable[Note]) -> None:
+        """Take the answer to GetNotes in; what was published since is newer and stays."""
+        for note in notes:
+            self.notes.setdefault(note.id, note)
+        self.version += 1
+        self.alarm_version += 1
 
     def fold_history(
         self, stream: str, blocks: Iterable[Block], events: Iterable[Event], beats: Iterable[Beat]
@@ -119,7 +134,31 @@ class Board:
             del self._alarms[self.alarms[-1].id]
             self.alarm_version += 1
 
+    def _fold_note(self, note: Note) -> None:
+        self.notes.pop(note.id, None)
+        if note.text or note.verdict:
+            self.notes[note.id] = note
+        if len(self.notes) > MAX_NOTES:
+            del self.notes[next(iter(self.notes))]
+        self.alarm_version += 1
+
     # what can be asked
+
+    def verdict(self, alarm_id: str) -> Verdict:
+        """What somebody said of an alarm: "true", "false" or nothing yet."""
+        note = self.notes.get(f"{alarm_id}-verdict")
+        return note.verdict if note is not None else ""
+
+    def notes_of(self, stream: str) -> list[Note]:
+        """Notes on moments of a stream, oldest first; verdicts are the alarms' business."""
+        found = [note for note in self.notes.values() if note.stream == stream and not note.alarm]
+        return sorted(found, key=lambda note: note.t_ns)
+
+    def silence_left_s(self, now_s: float) -> float:
+        """Seconds until silenced alarms call again; 0 when none is silenced."""
+        if self.status is None or self.heard_s is None or not self.status.silenced:
+            return 0.0
+        return max(self.status.silence_left_s - (now_s - self.heard_s), 0.0)
 
     def is_connected(self, now_s: float) -> bool:
         """Whether the daemon was heard of lately and did not say goodbye."""
@@ -148,9 +187,16 @@ class Board:
 
     @property
     def calling(self) -> list[Alarm]:
-        """Live alarms that nobody has acknowledged, the most urgent first."""
+        """Live alarms that nobody has acknowledged or silenced, the most urgent first."""
         wanted = itertools.takewhile(lambda a: is_live(a) and not a.acknowledged, self.alarms)
-        return [alarm for alarm in wanted if alarm.state is not State.PENDING]
+        silenced = self.status.silenced if self.status is not None else ()
+        return [alarm for alarm in wanted if alarm.state is not State.PENDING and alarm.id not in silenced]
+
+    @property
+    def silenced(self) -> list[Alarm]:
+        """Live alarms that nobody has acknowledged and somebody has silenced."""
+        silenced = self.status.silenced if self.status is not None else ()
+        return [a for a in self.alarms if a.id in silenced and is_live(a) and not a.acknowledged]
 
     def alarm(self, alarm_id: str) -> Alarm | None:
         """The alarm of that id, if it is known."""

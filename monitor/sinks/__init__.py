@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from monitor.core.blocks import Block
+from monitor.core.blocks import Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judging import Notice
 from monitor.core.wire import Status, StreamState
@@ -21,8 +21,8 @@ class Sink(Protocol):
         """Forecasts and scores of a batch."""
         ...
 
-    def notice(self, notice: Notice) -> None:
-        """An event, an alarm that changed, a beat."""
+    def notice(self, notice: Notice | Note) -> None:
+        """An event, an alarm that changed, a beat, a note."""
         ...
 
     def state(self, state: StreamState) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from monitor.core.blocks import Alarm, Event
+from monitor.core.blocks import Alarm, Event, Note
 from monitor.core.errors import ConfigError, StorageLost
 
 T = TypeVar("T")
@@ -26,7 +26,10 @@ SCHEMA_VERSION = 1
 
 _ALARM_FIELDS = Alarm.__struct_fields__
 _EVENT_FIELDS = Event.__struct_fields__
-_TEXT = {"id", "stream", "kind", "label", "priority", "state", "model", "detail"}
+_NOTE_FIELDS = Note.__struct_fields__
+_TEXT = {
+    "id", "stream", "kind", "label", "priority", "state", "model", "detail", "text", "alarm", "verdict", "author",
+}  # fmt: skip
 _REAL = {"score", "threshold"}
 
 
@@ -38,6 +41,7 @@ def _columns(fields: Sequence[str]) -> str:
 _TABLES = (
     f"alarm ({_columns(_ALARM_FIELDS)}, PRIMARY KEY (id))",
     f"event ({_columns(_EVENT_FIELDS)})",
+    f"note ({_columns(_NOTE_FIELDS)}, PRIMARY KEY (id))",
     "stream (name TEXT PRIMARY KEY, state BLOB NOT NULL)",
     "recent (stream TEXT NOT NULL, end_ns INTEGER NOT NULL, block BLOB NOT NULL)",
     "journal (id INTEGER PRIMARY KEY, entries BLOB NOT NULL)",
@@ -84,17 +88,19 @@ class AlarmLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, notices: Iterable[Alarm | Event], more: Iterable[Write] = ()) -> None:
-        """Store events, the newest state of alarms and `more`, all or none, durably; raises StorageLost."""
+    def write(self, notices: Iterable[Alarm | Event | Note], more: Iterable[Write] = ()) -> None:
+        """Store events, notes, the newest state of alarms and `more`, all or none, durably; raises StorageLost."""
         alarms: list[tuple[object, ...]] = []
         events: list[tuple[object, ...]] = []
+        notes: list[tuple[object, ...]] = []
         for notice in notices:
-            row = msgspec.structs.astuple(notice)
-            (alarms if isinstance(notice, Alarm) else events).append(row)
+            table = alarms if isinstance(notice, Alarm) else events if isinstance(notice, Event) else notes
+            table.append(msgspec.structs.astuple(notice))
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_upsert("alarm", _ALARM_FIELDS), alarms)
             self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
+            self._db.executemany(_upsert("note", _NOTE_FIELDS), notes)
             for sql, rows in more:
                 self._db.executemany(sql, rows)
             self._db.execute("COMMIT")
@@ -131,6 +137,21 @@ class AlarmLog:
             (stream, stream, limit),
         )
         return [_read(row, _EVENT_FIELDS, Event) for row in rows]
+
+    def notes(self, *, stream: str = "", limit: int = 1000) -> list[Note]:
+        """What was said and not taken back, newest first."""
+        rows = self._db.execute(
+            f"SELECT {', '.join(_NOTE_FIELDS)} FROM note WHERE (? = '' OR stream = ?) "  # noqa: S608
+            "AND (text != '' OR verdict != '') ORDER BY t_ns DESC, id LIMIT ?",
+            (stream, stream, limit),
+        )
+        return [_read(row, _NOTE_FIELDS, Note) for row in rows]
+
+    def alarm(self, alarm_id: str) -> Alarm | None:
+        """The alarm of that id."""
+        query = f"SELECT {', '.join(_ALARM_FIELDS)} FROM alarm WHERE id = ?"  # noqa: S608
+        row = self._db.execute(query, (alarm_id,)).fetchone()
+        return None if row is None else _read(row, _ALARM_FIELDS, Alarm)
 
     def close(self) -> None:
         """Close the file."""

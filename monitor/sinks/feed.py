@@ -10,7 +10,7 @@ from __future__ import annotations
 import zmq
 
 from monitor.config import Feed
-from monitor.core.blocks import Beat, Block
+from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judging import Notice
 from monitor.core.wire import Status, StreamState, encode, encode_block, encode_forecast
@@ -71,7 +71,7 @@ class ZeroMQFeed:
             if wanted and (scores := engine.scores(conclusion, row)):
                 self.socket.send(topic, encode(scores))
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: Notice | Note) -> None:
         """See Sink.notice."""
         if isinstance(notice, Beat):
             topic, wanted = self._topic(notice.stream, "beats")

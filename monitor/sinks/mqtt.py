@@ -15,7 +15,7 @@ import msgspec
 
 from monitor.broker import Backoff, open_client
 from monitor.config import Mqtt
-from monitor.core.blocks import Beat, Block
+from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judging import Notice
 from monitor.core.wire import Status, StreamState
@@ -42,7 +42,7 @@ class MqttFeed:
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """See Sink.conclusion; forecasts are for the ZeroMQ feed."""
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: Notice | Note) -> None:
         """See Sink.notice."""
         if not isinstance(notice, Beat):
             self._put(f"{notice.stream}/events", notice, qos=1, retain=False)
