@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 import msgspec
 import zmq
 
-from monitor.core.blocks import Alarm, Beat, Event, Note, Priority, Verdict
+from monitor.core.blocks import Alarm, Beat, Event, Priority, Verdict
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
 from monitor.core.wire import Status, StreamState
 from monitor.sockets import Socket
