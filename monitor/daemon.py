@@ -38,7 +38,7 @@ from monitor.doors import Doors
 from monitor.endpoint import Endpoint, Page, verdict
 from monitor.history import History as Recent
 from monitor.identity import identity
-from monitor.inference import Model
+from monitor.inference import Model, second_tiers
 from monitor.keeper import Keeper
 from monitor.keys import read_allowed
 from monitor.metrics import CONTENT_TYPE, daemon_metrics, exposition, stream_metrics
@@ -82,6 +82,7 @@ class Daemon:
             max_streams=config.limits.streams,
             max_waiting=config.inference.max_waiting,
             leapfrog=config.inference.leapfrog(models),
+            seconds=second_tiers(models),
         )
         self.doors = Doors(config)
         self._recent = Recent(config.feed.history_s)
@@ -169,7 +170,7 @@ class Daemon:
         cards = {name: model.card for name, model in models.items()}
         await self.pipeline.swap(
             lambda: self.engine.reload(
-                cards, config.plan_of, config.alarms, config.inference.leapfrog(cards)
+                cards, config.plan_of, config.alarms, config.inference.leapfrog(cards), second_tiers(models)
             ),
             models,
             config.inference,

@@ -6,7 +6,9 @@ other people's signals does not report: the variable is set here, the one place 
 
 from __future__ import annotations
 
+import base64
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -16,8 +18,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from monitor.core.beats import Ask
 from monitor.core.blocks import Floats
-from monitor.core.card import CARD_KEY, OUTPUTS, Card, read_card
+from monitor.core.card import CARD_KEY, OUTPUTS, SECOND_KEY, Card, read_card
 from monitor.core.errors import ModelError
 from monitor.modelfile import bounded_memory, check_file
 
@@ -35,6 +38,8 @@ class Model:
         self._session = session
         self._outputs = list(OUTPUTS[card.task])
         self._with_state = [*self._outputs, "after"]
+        self.second: Ask | None = None
+        """Asks the second tier of a beat model that has one."""
 
     def run(self, windows: Floats) -> dict[str, Floats]:
         """Infer `windows` (batch, time, channel); the outputs that monitor.core.card names for the task.
@@ -96,7 +101,40 @@ def _load(content: bytes, path: Path, where: str) -> Model:
     model = Model(card, session, str(path))
     _check_known_answer(model, where)
     _check_stepping(model, session, where)
+    if card.second is not None:
+        model.second = _load_second(session.get_modelmeta().custom_metadata_map, card, where)
     return model
+
+
+def _load_second(metadata: Mapping[str, str], card: Card, where: str) -> Ask:
+    """The network of the second tier, which has proved itself as the first one has."""
+    second, where = card.second, f"{where}, second tier"
+    if second is None:
+        raise ValueError(f"{card.ident} has no second tier")
+    try:
+        content = base64.b64decode(metadata[SECOND_KEY], validate=True)
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{where}: expected a graph under {SECOND_KEY}, got none; export it again") from error
+    check_file(content, where)
+    try:
+        session = open_session(content)
+
+        def ask(windows: Floats) -> Floats:
+            given = {"window": np.ascontiguousarray(windows, np.float32)}
+            answers: Floats = session.run(["probabilities"], given)[0]
+            return answers
+
+        window = second.known_answer.window.array()
+        expected = second.known_answer.outputs["probabilities"].array()
+        got = ask(window)
+    except Exception as error:  # whatever onnxruntime raises, or a known answer that is none
+        raise ModelError(f"{where}: cannot be asked for its known answer: {error}") from error
+    shapes = (window.shape[1:], expected.shape, got.shape)
+    if shapes != ((second.window, second.features), *2 * ((len(window), len(card.classes) + 1),)):
+        raise ModelError(f"{where}: its card and its graph are of different shapes: {shapes}")
+    if not np.allclose(got, expected, TOLERANCE, TOLERANCE):
+        raise ModelError(f"{where}: its known answer is off; export it again")
+    return ask
 
 
 def _check_graph(card: Card, session: ort.InferenceSession, where: str) -> None:
@@ -163,6 +201,11 @@ def _check_stepping(model: Model, session: ort.InferenceSession, where: str) -> 
     for name, tensor in card.known_answer.outputs.items():
         if got[name].shape != tensor.shape or not np.allclose(got[name], tensor.array(), TOLERANCE, TOLERANCE):
             raise ModelError(f"{where}: known answer of `{name}` is another when asked for step by step")
+
+
+def second_tiers(models: Mapping[str, Model]) -> dict[str, Ask]:
+    """What the engine wants to know of `models` besides their cards."""
+    return {name: model.second for name, model in models.items() if model.second is not None}
 
 
 def find_models(folder: Path | None) -> dict[str, Path]:

@@ -49,6 +49,8 @@ class Recording(msgspec.Struct, frozen=True):
     label_symbols: tuple[str, ...]
     start_ns: int
     """Time of the first sample, ns since the epoch (UTC); 0 where the recording does not say."""
+    flutter: tuple[tuple[int, int], ...] = ()
+    """First and last sample of each stretch annotated as ventricular flutter: there are no beats to be told in it."""
 
 
 def read_recording(where: str | Path, rate_hz: float | None = None) -> Recording:
@@ -120,6 +122,7 @@ def _read_wfdb(path: Path) -> Recording:
         label_samples=at,
         label_symbols=symbols,
         start_ns=_nanoseconds(record.base_datetime) if record.base_datetime else 0,
+        flutter=_flutter_of(annotation, len(record.p_signal)),
     )
 
 
@@ -130,6 +133,18 @@ def _beats_of(annotation: Any, samples: int) -> tuple[Ints, tuple[str, ...]]:
     at = np.asarray(annotation.sample, np.int64)
     keep = [i for i, symbol in enumerate(annotation.symbol) if symbol in AAMI and 0 <= at[i] < samples]
     return at[keep], tuple(annotation.symbol[i] for i in keep)
+
+
+def _flutter_of(annotation: Any, samples: int) -> tuple[tuple[int, int], ...]:
+    """From each `[` of a WFDB annotation to its `]`, or to the end."""
+    if annotation is None:
+        return ()
+    marks = [
+        (int(at), symbol) for at, symbol in zip(annotation.sample, annotation.symbol, strict=True) if symbol in "[]"
+    ]
+    starts = [at for at, symbol in marks if symbol == "["]
+    ends = [at for at, symbol in marks if symbol == "]"]
+    return tuple((start, min((end for end in ends if end > start), default=samples)) for start in starts)
 
 
 def _read_csv(path: Path, rate_hz: float | None) -> Recording:

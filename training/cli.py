@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from monitor import __version__
 from training.cli_runs import compare, report, speaks_plainly, sweep
+
+if TYPE_CHECKING:
+    from training.config import FitConfig
 
 CELLS = ("rnn", "lstm", "gru")
 
@@ -86,9 +90,7 @@ def fit(
         wanted = load_config(config, [*given, *sets], base)
         for entry in (*given, *sets):
             click.echo(f"override {entry}", err=True)
-        from training.fit import fit as train
-
-        run = train(wanted, folder, out, device, tensorboard=tensorboard)
+        run = _train(wanted, folder, out, device, tensorboard=tensorboard)
 
     import msgspec
 
@@ -98,11 +100,23 @@ def fit(
     for key, value in (outcome.thresholds | outcome.metrics).items():
         click.echo(f"{key:32} {value:.5g}", err=True)
     click.echo(f"best epoch {outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s", err=True)
-    if report_:
+    if report_ and not (run / "second.safetensors").exists():  # two tiers are judged by `training evaluate`
         from training.report import report as write_report
 
         click.echo(f"report {write_report(run, folder)}", err=True)
     click.echo(str(run))
+
+
+def _train(wanted: FitConfig, folder: Path | None, out: Path, device: str, *, tensorboard: bool) -> Path:
+    if wanted.second is None:
+        from training.fit import fit as train
+
+        return train(wanted, folder, out, device, tensorboard=tensorboard)
+    from training.tiers import fit_tiers
+
+    if device != "cpu" or tensorboard:
+        raise click.UsageError("a model of two tiers is trained on --device cpu, without --tensorboard")
+    return fit_tiers(wanted, folder, out)
 
 
 @cli.command()

@@ -15,7 +15,8 @@ import msgspec
 from monitor.core.card import Task
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ConfigError
-from training.shape import ModelShape
+from monitor.core.rhythm import RATE_HZ
+from training.shape import ModelShape, SecondShape
 from training.sources import Minutes, RecordingData, RecordsData, SimulatedData, SymbolsData
 
 __all__ = [
@@ -82,6 +83,8 @@ class FitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     conditioning: Conditioning = Conditioning()
     model: ModelShape = ModelShape()
     train: Schedule = Schedule()
+    second: SecondShape | None = None
+    """beats: a second tier, over the beats; asks for `data.folds`."""
 
 
 def load_config(path: Path | None, sets: Sequence[str] = (), base: dict[str, Any] | None = None) -> FitConfig:
@@ -145,6 +148,9 @@ def flat(config: FitConfig) -> Flat:
                 found[prefix + key] = [str(v) for v in value] if isinstance(value, list | tuple) else value
 
     walk(msgspec.to_builtins(config), "")
+    for key in ("second", "data.folds"):
+        if not found.get(key, True):
+            del found[key]
     for key in LATER:
         part, name = key.split(".")
         if found[key] == getattr(default[part], name):
@@ -216,6 +222,24 @@ def _check(config: FitConfig, where: str) -> None:
             "data.source",
             "'records' for beats",
             "other",
+        ),
+        (
+            config.second is None or (config.task == "beats" and model.rate_hz == RATE_HZ),
+            "second",
+            f"a second tier of a beats model only, at model.rate_hz = {RATE_HZ:g}",
+            "one of another",
+        ),
+        (
+            (config.second is not None) == bool(isinstance(config.data, RecordsData) and config.data.folds),
+            "data.folds",
+            "folds if there is a [second] tier, and only then",
+            "the other way round",
+        ),
+        (
+            config.second is None or len(config.second.class_weights) == len(model.classes) + 1,
+            "second.class_weights",
+            "one for each class, and one for no beat",
+            "others",
         ),
         (0 <= train.rare_share <= 1, "train.rare_share", "0 to 1", train.rare_share),
         (train.epoch_windows >= 1, "train.epoch_windows", "1 or more", train.epoch_windows),

@@ -23,7 +23,7 @@ from monitor.core.signals import open_signal
 from monitor.core.windows import Windows
 from monitor.recordings import AAMI, read_recording
 from training.config import FitConfig, RecordingData, RecordsData, SimulatedData, SymbolsData
-from training.records import Raw, read_records
+from training.records import Raw, read_folds, read_records
 from training.symbols import PARTS, read_symbols
 
 _CHUNK = 4096
@@ -44,6 +44,8 @@ class Series:
     """Class of each label."""
     noisy: bool = False
     """A copy with noise added."""
+    flutter: tuple[tuple[float, float], ...] = ()
+    """First and last sample of each stretch without beats to be told."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,23 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
     _check_classes(parts["train"], config)
     digest = _digest(raws, classes if isinstance(source, SymbolsData) else ())
     return Data(parts, rate_hz, channels, unit, digest, classes, told)
+
+
+def load_folds(config: FitConfig, folder: Path | None) -> tuple[dict[str, list[Series]], str]:
+    """By record: itself, its copies, and each of these with noise, for a model of two tiers; and a digest."""
+    if not isinstance(config.data, RecordsData):
+        raise ConfigError("data.source: expected 'records' for a model of two tiers, got another")
+    raws = read_folds(config.data, folder, np.random.default_rng(config.seed))
+    for raw, _ in (one for record in raws.values() for one in record):
+        _check(raw)
+    series = {
+        name: [_condition(raw, config, config.model.rate_hz, noisy=noisy) for raw, noisy in record]
+        for name, record in raws.items()
+    }
+    _check_classes([one for record in series.values() for one in record], config)
+    originals: dict[str, list[Raw]] = {part: [] for part in PARTS}
+    originals["train"] = [record[0][0] for record in raws.values()]
+    return series, _digest(originals, ())
 
 
 def cut_windows(series: Series, config: FitConfig, hop: int, future: int = 0) -> tuple[Floats, Ints, Ints]:
@@ -225,7 +244,9 @@ def _condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = Fal
     inside = (at >= 0) & (at < len(values))
     kinds = np.array([_class_of(symbol, config) for symbol in raw.symbols], np.int64)
     inside &= kinds >= 0
-    return Series(raw.name, values, at[inside], kinds[inside], noisy)
+    places = np.array(raw.flutter, np.float64).reshape(-1, 2) * rate_hz / raw.rate_hz - conditioner.lead_in_samples
+    flutter = tuple((float(start), float(end)) for start, end in places)
+    return Series(raw.name, values, at[inside], kinds[inside], noisy, flutter)
 
 
 def _class_of(symbol: str, config: FitConfig) -> int:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import torch
+from onnx import helper
 from onnxruntime import InferenceSession
 
 from monitor import __version__
 from monitor.core.blocks import Floats
-from monitor.core.card import CARD_KEY, OUTPUTS, Card, KnownAnswer, Stepping, Tensor, write_card
+from monitor.core.card import CARD_KEY, OUTPUTS, SECOND_KEY, Card, KnownAnswer, Stepping, Tensor, write_card
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import open_session
 from training.config import FitConfig, flat
 from training.graph import build_graph
 from training.models import RecurrentModel
 from training.runs import Outcome, read_run
+from training.second import SecondTier, build_second, load_second, prove_second, second_card
 from training.stepped import is_steppable, lead_samples, state_width
 
 TOLERANCE = 1e-4
@@ -31,17 +35,29 @@ BATCHES = (1, 3, 64)
 def export(run: Path, out: Path | None = None, say: Callable[[str], None] = print) -> Path:
     """Write the model of a finished run; raises ModelError when onnxruntime does not agree with torch."""
     config, outcome, model = read_run(run)
-    return write_model(model, config, outcome, out or run / f"{config.name}.onnx", say)
+    second = load_second(run, config) if config.second else None
+    return write_model(model, config, outcome, out or run / f"{config.name}.onnx", say, second)
 
 
 def write_model(
-    model: RecurrentModel, config: FitConfig, outcome: Outcome, path: Path, say: Callable[[str], None] = print
+    model: RecurrentModel,
+    config: FitConfig,
+    outcome: Outcome,
+    path: Path,
+    say: Callable[[str], None] = print,
+    second: SecondTier | None = None,
 ) -> Path:
-    """Write a model and its card as one file, proven."""
+    """Write a model and its card as one file, proven; with a `second` tier, both tiers."""
     proto = build_graph(model)
     card = make_card(model, config, outcome)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, write_card(card)
+    told = {}
+    if second is not None:
+        card = msgspec.structs.replace(card, second=second_card(second), parameters=outcome.parameters)
+        content = build_second(second).SerializeToString()
+        prove_second(content, second, say)
+        told[SECOND_KEY] = base64.b64encode(content).decode()
+    told[CARD_KEY] = write_card(card)
+    helper.set_model_props(proto, told)
     onnx.checker.check_model(proto, full_check=True)
     content = proto.SerializeToString()
     prove(content, model, say)

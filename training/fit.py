@@ -38,8 +38,7 @@ def fit(  # noqa: PLR0915 - one story, to be read from top to bottom
     tensorboard: bool = False,
 ) -> Path:
     """Train the model that `config` describes; returns the run folder, a new one below `out`, or `interrupted`."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: expected a CUDA device, torch sees none; use --device cpu")
+    _check(config, device)
     if tensorboard:
         check_board()
     began = time.monotonic()
@@ -124,6 +123,14 @@ def resume(
     check_resumable(folder)
     config = read_config(folder)
     return fit(config, data_folder, folder, device, interrupted=folder, quiet=quiet, tensorboard=tensorboard)
+
+
+def _check(config: FitConfig, device: str) -> None:
+    """Refuse what this loop cannot do."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: expected a CUDA device, torch sees none; use --device cpu")
+    if config.second is not None:
+        raise ConfigError("second: expected a model of one tier, got two; train it with `training fit`")
 
 
 def _learning_rates(optimiser: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:

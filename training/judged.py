@@ -21,7 +21,7 @@ from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Floats, Ints, Kin
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import ConfigError, SchemaError
 from monitor.core.stream import Plan
-from monitor.inference import Model
+from monitor.inference import Model, second_tiers
 from monitor.recordings import Recording
 
 Doubles = NDArray[np.float64]
@@ -95,7 +95,12 @@ def drive(
     card = model.card
     plan = Plan(models=(card.name,))
     engine = Engine(
-        {card.name: card}, lambda _: plan, max_streams=max(len(recordings), 1), max_waiting=_NEVER_FULL
+        {card.name: card},
+        lambda _: plan,
+        max_streams=max(len(recordings), 1),
+        max_waiting=_NEVER_FULL,
+        leapfrog={card.name: 0} if leapfrog else {},
+        seconds=second_tiers({card.name: model}),
     )
     heard = [_Heard() for _ in recordings]
     leads = [_lead_first(recording, lead, card.channels) for recording in recordings]

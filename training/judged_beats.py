@@ -3,6 +3,7 @@
 The rules, those of the standard's reference program `bxb`:
 - A found and an annotated beat match within 150 ms, one to one, the nearest pairs first. Annotated beats of every
   class count for finding, from the first to the last sample of the record: none is excused while windows warm up.
+- In stretches annotated as ventricular flutter nobody can tell beats: what is found there counts for nothing.
 - A class counts as called when the monitor would say so: its label is the most probable one and, where the
   model has a threshold for it, reaches that (for V: when an event is raised). What falls short counts as the
   first class, N.
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from monitor.core.blocks import NS, Kind, State
+from monitor.core.blocks import NS, Beat, Kind, State
 from monitor.core.card import Card
 from monitor.recordings import AAMI
 from training.controls import beat_energy, prematurity, qrs_by_slope, without_gaps
@@ -30,6 +31,9 @@ from training.judged import Judged
 from training.metrics import EXCUSED, MATCH_S, Doubles, Tally, match_beats, ranking, tally_calls
 
 Names = NDArray[np.str_]
+
+FLUTTER_S = 0.5
+"""How far flutter reaches beyond its annotation."""
 
 MISSED = "-"
 """In place of a class: an annotated beat that was not found, or a found one that nobody annotated."""
@@ -73,20 +77,20 @@ def beat_evidence(judged: Judged, card: Card) -> BeatEvidence:
     classes = [AAMI.get(symbol, symbol) for symbol in recording.label_symbols]
     keep = np.array([name in "NSVFQ" for name in classes], np.bool_)
     at_s, reference = at_s[keep], np.array(classes, "<U8")[keep]
-    told_s = np.array([beat.t_ns / NS for _, beat in judged.beats])
-    calls = np.array([called_class(beat.label, beat.score, card) for _, beat in judged.beats], "<U8")
-    rows = np.array([row for row, _ in judged.beats], np.int64)
+    beats = _outside_flutter(judged, at_s)
+    told_s = np.array([beat.t_ns / NS for _, beat in beats])
+    calls = np.array([called_class(beat.label, beat.score, card) for _, beat in beats], "<U8")
+    rows = np.array([row for row, _ in beats], np.int64)
     matches = match_beats(at_s, told_s, MATCH_S)
     hit = matches >= 0
     partner = matches[hit]
     called = np.full(len(reference), MISSED, "<U8")
     called[hit] = calls[partner]
     likely = {name: np.zeros(len(reference)) for name in card.classes}
-    if len(rows):
-        # As the monitor does: averaged over the row of the maximum and its neighbours, the last of which tells.
-        averaged = np.mean([judged.outputs["probabilities"][np.maximum(rows - k, 0)] for k in range(3)], axis=0)
+    if beats:
+        probabilities = np.array([beat.likely for _, beat in beats])
         for i, name in enumerate(card.classes):
-            likely[name][hit] = averaged[partner, i]
+            likely[name][hit] = probabilities[partner, i]
     lead = recording.channels.index(judged.lead.partition("+")[0])
     values = without_gaps(recording.values[:, lead])
     plain = match_beats(at_s, found := qrs_by_slope(values, recording.rate_hz), MATCH_S) >= 0
@@ -104,8 +108,21 @@ def beat_evidence(judged: Judged, card: Card) -> BeatEvidence:
         energy=beat_energy(values, recording.rate_hz, at_s),
         prematurity=prematurity(at_s),
         by_slope=Tally(int(plain.sum()), int((~plain).sum()), len(found) - int(plain.sum())),
-        alarms=_alarms(judged, card, np.array([beat.t_ns for _, beat in judged.beats]), matches, reference),
+        alarms=_alarms(judged, card, np.array([beat.t_ns for _, beat in beats]), matches, reference),
     )
+
+
+def _outside_flutter(judged: Judged, at_s: Doubles) -> list[tuple[int, Beat]]:
+    """The beats told, less those in ventricular flutter that match no annotated beat: nobody can count there."""
+    told_s = np.array([beat.t_ns / NS for _, beat in judged.beats])
+    matched = match_beats(at_s, told_s, MATCH_S)
+    spare = np.ones(len(told_s), np.bool_)
+    spare[matched[matched >= 0]] = False
+    inside = np.zeros(len(told_s), np.bool_)
+    for start, stop in judged.recording.flutter:
+        edges = start / judged.recording.rate_hz - FLUTTER_S, stop / judged.recording.rate_hz + FLUTTER_S
+        inside |= (told_s > edges[0]) & (told_s < edges[1])
+    return [told for told, out in zip(judged.beats, spare & inside, strict=True) if not out]
 
 
 def called_class(label: str, probability: float, card: Card) -> str:

@@ -30,6 +30,8 @@ class Raw:
     at: Ints
     """Samples that carry a label, ascending."""
     symbols: tuple[str, ...]
+    flutter: tuple[tuple[int, int], ...] = ()
+    """See monitor.recordings.Recording."""
 
 
 def read_records(
@@ -56,6 +58,26 @@ def read_records(
     return raws, copies, noisy
 
 
+def read_folds(
+    source: RecordsData, folder: Path | None, random: np.random.Generator
+) -> dict[str, list[tuple[Raw, bool]]]:
+    """By record: itself, its copies, and each of these with noise; whether it has noise stands beside it."""
+    if folder is None:
+        raise ConfigError(f"data: expected --data DIR, the folder that holds {source.folder}/, got none")
+    names = [name for fold in source.folds for name in fold]
+    if len(source.folds) < 2 or not all(source.folds) or len(set(names)) < len(names):
+        raise ConfigError("data.folds: expected two folds or more, none empty, and each record in one of them")
+    noise = [read_recording(folder / name) for name in source.noise]
+    told = {}
+    for name in names:
+        recording = read_recording(folder / source.folder / name)
+        raws = [_lead_of(recording, source.lead)]
+        raws += [_mixed_copy(recording, source.stretch, random) for _ in range(source.copies)]
+        noisy = [_noisy_copy(raw, noise, source.noise_db, random) for raw in raws if noise]
+        told[name] = [(raw, False) for raw in raws] + [(raw, True) for raw in noisy]
+    return told
+
+
 def _lead_of(recording: Recording, lead: str) -> Raw:
     channel = recording.channels.index(lead) if lead in recording.channels else 0
     return _raw_of(recording, recording.values[:, channel : channel + 1])
@@ -64,7 +86,7 @@ def _lead_of(recording: Recording, lead: str) -> Raw:
 def _raw_of(recording: Recording, values: Floats) -> Raw:
     unit = recording.unit.split(", ")[0]
     at, symbols = recording.label_samples, recording.label_symbols
-    return Raw(recording.name, recording.rate_hz, unit, values, at, symbols)
+    return Raw(recording.name, recording.rate_hz, unit, values, at, symbols, recording.flutter)
 
 
 def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generator) -> Raw:

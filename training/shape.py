@@ -52,3 +52,27 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """symbols: length of the learned vector that stands for each."""
     initialisation: Literal["xavier", "orthogonal", "torch"] = "xavier"
     """orthogonal: of the recurrent matrices; torch: as the library does unasked."""
+
+
+class SecondShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The second tier of a beat model, and how it is trained: the `[second]` of its file (training/tiers.py)."""
+
+    cell: Cell = "gru"
+    hidden: int = 32
+    window: int = 32
+    """Beats in a window."""
+    candidate_level: float = 0.12
+    """The first tier's probability from which something may be a beat."""
+    class_weights: tuple[float, ...] = (1.0, 3.0, 1.5, 1.5, 1.0)
+    """Of each class, and of no beat."""
+    epochs: int = 5
+    batch: int = 192
+    hop: int = 16
+    """Beats from one training window to the next."""
+    learning_rate: float = 4e-3
+    weight_decay: float = 2e-2
+    dropout: float = 0.2
+    noise: float = 0.6
+    """What is added to each number that it reads, in spreads of that number over the training data."""
+    noisy_weight: float = 0.5
+    """How often the copies with noise are drawn, in the share of the others."""

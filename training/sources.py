@@ -36,10 +36,12 @@ class RecordsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     """Of the database, with its identifier, for the card."""
     licence: str
     folder: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    calibration: tuple[str, ...]
-    test: tuple[str, ...]
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    folds: tuple[tuple[str, ...], ...] = ()
+    """In place of the parts, for a model of two tiers: patients to leave out in turn. See training/tiers.py."""
     lead: str = "MLII"
     """The channel to take; where a record has none of this name, its first."""
     copies: int = 0

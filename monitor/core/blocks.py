@@ -145,6 +145,8 @@ class Beat(msgspec.Struct, frozen=True):
     rate_bpm: float
     """Heart rate over the last eight beats; NaN until two are known."""
     model: str = ""
+    likely: tuple[float, ...] = ()
+    """Probability of each of the model's classes, in the order of its card."""
 
 
 class Score(msgspec.Struct, frozen=True):

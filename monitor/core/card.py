@@ -25,8 +25,10 @@ import numpy as np
 from monitor.core.blocks import Floats
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ModelError
+from monitor.core.rhythm import AFTER, BEFORE, FEATURES, RATE_HZ
 
 CARD_KEY = "foretrace.card"
+SECOND_KEY = "foretrace.second"
 SCHEMA = 1
 
 Task = Literal["forecast", "classify", "beats"]
@@ -91,6 +93,25 @@ class Stepping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `first` + 1, and so on up to `window`: fewer steps tell less, and the interval should hold as often."""
 
 
+class Second(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The second tier of a beat model: a recurrence over the beats that the first one finds (monitor.core.rhythm).
+
+    Its graph stands beside the card, under SECOND_KEY: `window` (batch, beat, feature) in, `probabilities`
+    (batch, class + 1) out, the last of which is that of no beat at all.
+    """
+
+    cell: Cell
+    hidden: int
+    parameters: int
+    window: int
+    """Beats in a window."""
+    features: int
+    """Numbers that a beat is told by."""
+    candidate_level: float
+    """The first tier's probability from which something may be a beat."""
+    known_answer: KnownAnswer
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the monitor needs to know of a model, and everything a reader wants to."""
 
@@ -129,6 +150,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     coverage: float = 0.0
     """forecast: share of values the interval is calibrated to hold."""
 
+    second: Second | None = None
+    """beats: the second tier; None where the first one decides."""
     stepping: Stepping | None = None
     """How it goes step by step; None where it cannot: older files, and scaling by the window's first steps."""
 
@@ -180,11 +203,28 @@ def read_card(text: str, where: str) -> Card:
         (set(card.thresholds) <= set(card.classes), "thresholds name a class that classes does not"),
         (0 <= card.delay < card.window, "delay must lie within the window"),
         *_stepping_problems(card),
+        *_second_problems(card),
     ]
     for holds, complaint in problems:
         if not holds:
             raise ModelError(f"{where}: its card contradicts itself: {complaint}")
     return card
+
+
+def _second_problems(card: Card) -> list[tuple[bool, str]]:
+    second = card.second
+    if second is None:
+        return []
+    around = (card.delay + 1.5) * card.samples_per_step + BEFORE  # before the window's end, a beat's beginning
+    return [
+        (card.task == "beats", "only a beats model has a second tier"),
+        (card.rate_hz == RATE_HZ, f"a second tier looks at beats at {RATE_HZ:g} Hz"),
+        (second.features == FEATURES, f"second.features must be {FEATURES}"),
+        (1 <= second.window <= 256, "second.window must be 1 to 256 beats"),
+        (0 < second.candidate_level < 1, "second.candidate_level must lie between 0 and 1"),
+        (card.delay * card.samples_per_step >= AFTER, f"delay must leave {AFTER} samples after a beat"),
+        (around <= card.window_samples, "the window must hold what lies around a beat"),
+    ]
 
 
 def _stepping_problems(card: Card) -> list[tuple[bool, str]]:

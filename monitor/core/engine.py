@@ -21,6 +21,7 @@ import numpy as np
 
 from monitor.core.alarms import Rule
 from monitor.core.batches import Batch, rounds
+from monitor.core.beats import Ask
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.intake import Intake
@@ -70,11 +71,13 @@ class Engine:
         max_streams: int = 4096,
         max_waiting: int = 65_536,
         leapfrog: Mapping[str, int] = MappingProxyType({}),
+        seconds: Mapping[str, Ask] = MappingProxyType({}),
     ) -> None:
         """`cards` by model name; `plan_of` says what to do with a stream, None to refuse it.
 
         `leapfrog` names the models that go step by step, and how many states each stream carries (0: as the task
-        wants); all others read every window anew. Raises ModelError for one that cannot.
+        wants); all others read every window anew. `seconds` are the second tiers of the beat models that have one.
+        Raises ModelError for a model that cannot do what is asked of it.
         """
         self.lanes = {
             name: Lane(name, card, max_streams, max_waiting, leapfrog.get(name)) for name, card in cards.items()
@@ -84,7 +87,10 @@ class Engine:
         self._left_open: dict[str, Alarm] = {}
         self._known: dict[str, dict[str, dict[str, float]]] = {}
         """Calibrations of streams that have not come back since a restart, by model."""
-        self._judges = {name: judge_for(card, rules, max_streams, self.name_of) for name, card in cards.items()}
+        self._judges = {
+            name: judge_for(card, rules, max_streams, self.name_of, seconds.get(name))
+            for name, card in cards.items()
+        }
 
     def push(
         self, block: Block, now_ns: int, mark: int, *, is_due: bool = False
@@ -165,12 +171,13 @@ class Engine:
         """Other models, plans and rules from here on; nothing may wait for inference.
 
         A model of the same shape takes over the windows as they are; streams whose models are of another shape
+        seconds: Mapping[str, Ask] = MappingProxyType({}),
         warm up anew. Returns the alarms that ended because nothing speaks of them any more.
         """
         over: list[Alarm] = []
         old, self._judges = self._judges, {}
         for name, card in cards.items():
-            judge = judge_for(card, rules, self._capacity, self.name_of)
+            judge = judge_for(card, rules, self._capacity, self.name_of, seconds.get(name))
             lane = self.lanes.get(name)
             if lane is not None and lane.fits(card, leapfrog.get(name)):
                 over += judge.inherit(old.pop(name))
@@ -281,7 +288,7 @@ class Engine:
             judge = self._judges[lane.name]
             if isinstance(judge, BeatJudge):
                 newest = np.array([stream.newest_ns])
-                rate_bpm = float(judge.picker.rate_bpm(np.array([slot]), newest)[0])
+                rate_bpm = float(judge.rate_bpm(np.array([slot]), newest)[0])
             elif isinstance(judge, ForecastJudge):
                 skill = judge.scorer.skill(slot)
                 forecasts += int(lane.inferred[slot])

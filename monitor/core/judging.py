@@ -12,9 +12,11 @@ import numpy as np
 
 from monitor.core.alarms import Alarms, Rule, Track
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Kind
+from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
+from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
 from monitor.core.card import Card
-from monitor.core.scoring import BeatPicker, Continuity, DeviationScorer, Doubles
+from monitor.core.errors import ModelError
+from monitor.core.scoring import Bools, Continuity, DeviationScorer, Doubles
 
 Notice = Event | Alarm | Beat
 Found = tuple[Doubles, list[tuple[int, Notice]]]
@@ -136,36 +138,53 @@ class BeatJudge(Judge):
     BEFORE_S, AFTER_S = 0.12, 0.28
     """What of the signal an event of a beat speaks of: the QRS complex and most of its T wave."""
 
-    def __init__(self, card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        card: Card,
+        rules: Sequence[Rule],
+        capacity: int,
+        names: Callable[[int], str],
+        ask: Ask | None = None,
+    ) -> None:
+        """`ask` is the second tier's network, which a card that speaks of one cannot do without."""
         limit = Track.of(rules, Kind.LIMIT, "heart-rate", 1.0, card.ident)
         super().__init__(card, [*class_tracks(card, rules), limit], capacity, names)
-        self.picker = BeatPicker(card, capacity)
+        if card.second is not None and ask is None:
+            raise ModelError(
+                f"model {card.ident}: its card has a second tier, but nothing was given to ask it with"
+            )
+        self.picker, self.pulse = BeatPicker(card, capacity), Pulse(capacity)
+        self.second = SecondTier(card, capacity, ask) if card.second is not None and ask is not None else None
         self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[:-1])}
         self._limits_bpm = np.full((capacity, 2), np.nan)
 
     def inherit(self, other: Judge) -> list[Alarm]:
         """See Judge.inherit."""
         if isinstance(other, BeatJudge) and other.card == self.card:
-            self.picker = other.picker
+            self.picker, self.pulse, self.second = other.picker, other.pulse, other.second
         return super().inherit(other)
 
     def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
         """The stream in `slot` has a range its heart rate should keep to."""
         self._limits_bpm[slot] = low_bpm, high_bpm
 
+    def rate_bpm(self, slots: Ints, t_ns: Ints) -> Doubles:
+        """Heart rate (n,) once everything up to `t_ns` (n,) has been judged."""
+        return self.pulse.rate_bpm(slots, t_ns - self.picker.delay_ns)
+
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
-        rows, when, probabilities = self.picker.step(part.slots, follows, part.t_ns, outputs)
+        rows, when, probabilities = self._beats(part, follows, outputs)
         scores = np.full((len(part), len(self.tracks)), np.nan)
         found: list[tuple[int, Notice]] = []
-        rates = self.picker.rate_bpm(part.slots[rows], part.t_ns[rows])
+        rates = self.rate_bpm(part.slots[rows], part.t_ns[rows])
         for row, t_ns, likely, rate in zip(rows.tolist(), when.tolist(), probabilities, rates, strict=True):
             slot, best = int(part.slots[row]), int(likely.argmax())
             label, score = self.card.classes[best], float(likely[best])
             name = self._names(slot)
-            beat = Beat(name, t_ns, label, score, self.picker.rr_s(slot), float(rate), self.card.ident)
-            found.append((row, beat))
+            rr_s, all_likely = self.pulse.rr_s(slot), tuple(likely.tolist())
+            found.append((row, Beat(name, t_ns, label, score, rr_s, float(rate), self.card.ident, all_likely)))
             column = self._columns.get(best)
             if column is None:
                 continue
@@ -182,11 +201,26 @@ class BeatJudge(Judge):
             if not isinstance(notice, Event) or notice.kind is Kind.LIMIT
         ]
 
+    def _beats(self, part: Batch, follows: Bools, outputs: dict[str, Floats]) -> tuple[Ints, Ints, Doubles]:
+        """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class)."""
+        broken = part.slots[~follows]
+        self.pulse.start(broken)
+        picked = self.picker.step(part.slots, follows, part.t_ns, outputs)
+        rows, when, probabilities = picked.rows, picked.when, picked.probabilities
+        if self.second is not None:
+            self.second.start(broken)
+            if len(rows):
+                answers = self.second.step(part.slots, picked, part.t_ns, part.windows).astype(np.float64)
+                real = 1 - answers[:, -1] >= self.card.beat_level
+                rows, when, probabilities = rows[real], when[real], answers[real, :-1]
+        self.pulse.note(part.slots[rows], when)
+        return rows, when, probabilities
+
     def _score_limits(self, part: Batch, scores: Doubles) -> None:
         """Heart rate over its upper limit, or lower limit over heart rate: from 1 on it is out of range."""
         rows = np.flatnonzero(~np.isnan(self._limits_bpm[part.slots, 0]))
         if len(rows):
-            rate = self.picker.rate_bpm(part.slots[rows], part.t_ns[rows])
+            rate = self.rate_bpm(part.slots[rows], part.t_ns[rows])
             low, high = self._limits_bpm[part.slots[rows]].T
             scores[rows, -1] = np.maximum(rate / high, low / rate)
 
@@ -200,7 +234,14 @@ def class_tracks(card: Card, rules: Sequence[Rule]) -> list[Track]:
     ]
 
 
-def judge_for(card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> Judge:
-    """The judge of the card's task."""
-    kinds = {"forecast": ForecastJudge, "classify": ClassJudge, "beats": BeatJudge}
-    return kinds[card.task](card, rules, capacity, names)
+def judge_for(
+    card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str], ask: Ask | None = None
+) -> Judge:
+    """The judge of the card's task; `ask` is the network of a beat model's second tier."""
+    match card.task:
+        case "forecast":
+            return ForecastJudge(card, rules, capacity, names)
+        case "classify":
+            return ClassJudge(card, rules, capacity, names)
+        case "beats":
+            return BeatJudge(card, rules, capacity, names, ask)

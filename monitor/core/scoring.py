@@ -18,8 +18,6 @@ from monitor.core.card import Card
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_NEVER_NS = -(2**62)
-
 
 class Continuity:
     """Which rows follow directly on the row of the same slot before."""
@@ -123,68 +121,3 @@ class DeviationScorer:
         """1 - (mean squared error) / (that of "stays as it is"), over the last minutes; NaN before any."""
         reference = float(self._error_of_persistence[slot])
         return 1 - float(self._error[slot]) / reference if reference > 0 else float("nan")
-
-
-class BeatPicker:
-    """Beats from the track of beat probabilities: local maxima above a level, a refractory time apart.
-
-    A beat is told one step after its maximum. Its class is the most probable one, averaged over the maximum and
-    its two neighbours; its time is refined by a parabola through them.
-    """
-
-    REFRACTORY_S = 0.2
-
-    def __init__(self, card: Card, capacity: int) -> None:
-        self._level = card.beat_level
-        self._step_ns = 1e9 * card.samples_per_step / card.rate_hz
-        # From the last sample of a window to the middle of the step that its output speaks of.
-        self._delay_ns = (card.delay + 0.5) * self._step_ns - 0.5e9 / card.rate_hz
-        self._heat = np.zeros((capacity, 2))  # of the two rows before, the older first
-        self._class = np.zeros((capacity, 2, len(card.classes)))
-        self._known = np.zeros(capacity, np.int64)
-        self._beat_ns = np.full(capacity, _NEVER_NS)
-        self._rr_s = np.full((capacity, 8), np.nan)
-
-    def step(
-        self, slots: Ints, follows: Bools, t_ns: Ints, outputs: dict[str, Floats]
-    ) -> tuple[Ints, Ints, Doubles]:
-        """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class)."""
-        heat, classes = outputs["beat"][:, 0].astype(np.float64), outputs["probabilities"].astype(np.float64)
-        broken = slots[~follows]
-        self._known[broken] = 0
-        self._beat_ns[broken] = _NEVER_NS
-        self._rr_s[broken] = np.nan
-        older, newer = self._heat[slots, 0], self._heat[slots, 1]
-        is_peak = (newer >= self._level) & (newer > older) & (newer >= heat) & (self._known[slots] >= 2)
-        rows = np.flatnonzero(is_peak)
-        bend = older[rows] - 2 * newer[rows] + heat[rows]
-        shift = np.where(bend < 0, 0.5 * (older[rows] - heat[rows]) / np.minimum(bend, -1e-9), 0.0)
-        when = t_ns[rows] - (self._delay_ns + (1 - shift) * self._step_ns).astype(np.int64)
-        apart = when - self._beat_ns[slots[rows]] >= self.REFRACTORY_S * 1e9
-        rows, when = rows[apart], when[apart]
-        probabilities = (self._class[slots[rows]].sum(axis=1) + classes[rows]) / 3
-        self._heat[slots] = np.stack((newer, heat), axis=1)
-        self._class[slots] = np.stack((self._class[slots, 1], classes), axis=1)
-        self._known[slots] += 1
-        self._note(slots[rows], when)
-        return rows, when, probabilities
-
-    def _note(self, slots: Ints, when: Ints) -> None:
-        before = self._beat_ns[slots]
-        rr_s = np.where(before > _NEVER_NS, (when - before) / 1e9, np.nan)
-        self._rr_s[slots] = np.concatenate((self._rr_s[slots, 1:], rr_s[:, None]), axis=1)
-        self._beat_ns[slots] = when
-
-    def rr_s(self, slot: int) -> float:
-        """Seconds between the last two beats; NaN while there are none."""
-        return float(self._rr_s[slot, -1])
-
-    def rate_bpm(self, slots: Ints, t_ns: Ints) -> Doubles:
-        """Heart rate (n,): 60 over the median of the last eight RR intervals, sinking once a beat stays away."""
-        rr = self._rr_s[slots]
-        rate = np.full(len(slots), np.nan)
-        some = ~np.isnan(rr).all(axis=1)
-        median = np.nanmedian(rr[some], axis=1)
-        waited_s = (t_ns[some] - self._delay_ns - self._beat_ns[slots[some]]) / 1e9
-        rate[some] = 60 / np.where(waited_s > 2 * median, waited_s, median)
-        return rate

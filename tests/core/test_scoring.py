@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from monitor.core.beats import BeatPicker, Pulse
 from monitor.core.blocks import NS, Alarm, Beat, Event
 from monitor.core.engine import Engine
-from monitor.core.scoring import BeatPicker, Continuity, DeviationScorer
+from monitor.core.scoring import Continuity, DeviationScorer
 from monitor.core.stream import Plan
 from tests.core.test_engine import cut
 
@@ -25,7 +26,7 @@ def pick(picker, heats, classes=None, start=0, first=False, slot=ONE):
         likely = [1.0, 0.0] if classes is None else classes[i]
         outputs = {"beat": np.array([[heat]], np.float32), "probabilities": np.array([likely], np.float32)}
         t_ns = np.array([round((start + i) * step_ns)])
-        rows, when, p = picker.step(slot, np.array([not (first and i == 0)]), t_ns, outputs)
+        rows, when, p, _ = picker.step(slot, np.array([not (first and i == 0)]), t_ns, outputs)
         found += [(start + i, int(w), q) for _, w, q in zip(rows, when, p, strict=True)]
     return found
 
@@ -62,17 +63,17 @@ def test_the_class_is_averaged_over_the_top_and_its_neighbours(make_card):
     np.testing.assert_allclose(p, [0.3, 0.7], atol=1e-6)
 
 
-def test_heart_rate_follows_and_sinks_when_a_beat_stays_away(make_card):
-    picker = BeatPicker(beats_card(make_card), 1)
-    heats = np.zeros(24 * 20)
-    heats[24::16] = 0.9  # every 2/3 s
-    pick(picker, heats, first=True)
-    now = np.array([len(heats) * NS // 24])
-    assert picker.rate_bpm(ONE, now)[0] == pytest.approx(90, abs=1)
-    assert picker.rr_s(0) == pytest.approx(2 / 3, abs=0.01)
-    assert picker.rate_bpm(ONE, now + 4 * NS)[0] < 16
-    pick(picker, [0, 0, 0], start=1000, first=True)  # a new segment knows nothing
-    assert np.isnan(picker.rate_bpm(ONE, now)[0])
+def test_heart_rate_follows_and_sinks_when_a_beat_stays_away():
+    pulse = Pulse(1)
+    beats_ns = np.arange(30) * NS * 2 // 3
+    for when_ns in beats_ns:
+        pulse.note(ONE, np.array([when_ns]))
+    now = beats_ns[-1:]
+    assert pulse.rate_bpm(ONE, now)[0] == pytest.approx(90, abs=1)
+    assert pulse.rr_s(0) == pytest.approx(2 / 3, abs=0.01)
+    assert pulse.rate_bpm(ONE, now + 4 * NS)[0] == pytest.approx(15)
+    pulse.start(ONE)
+    assert np.isnan(pulse.rate_bpm(ONE, now)[0])
 
 
 def test_continuity_breaks_with_the_segment_and_with_a_skipped_hop():

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from monitor.core.beats import BeatPicker
 from monitor.core.card import Card, KnownAnswer, Source, Tensor
-from monitor.core.scoring import BeatPicker
 from training.metrics import (
     FoundBeats,
     conformal_factors,
@@ -84,7 +84,7 @@ def test_beats_are_picked_as_the_monitor_picks_them() -> None:
     for i in range(n):
         t_ns = np.array([round((ends[i] - 1) / rate_hz * 1e9)])
         outputs = {"beat": heat[i : i + 1, None], "probabilities": kinds[i : i + 1]}
-        _, when, classes = picker.step(np.array([0]), np.array([i > 0]), t_ns, outputs)
+        _, when, classes, _ = picker.step(np.array([0]), np.array([i > 0]), t_ns, outputs)
         at += (when / 1e9 * rate_hz).tolist()
         probabilities += list(classes)
     assert len(at) > 200

@@ -1,0 +1,148 @@
+"""Two tiers: the first finds what might be beats, the second says what they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitor.core.beats import BeatPicker, SecondTier
+from monitor.core.blocks import NS, Beat, Block, Event
+from monitor.core.card import KnownAnswer, Second, Tensor
+from monitor.core.engine import Engine
+from monitor.core.errors import ModelError
+from monitor.core.rhythm import AFTER, BEFORE, FEATURES
+from monitor.core.stream import Plan
+
+RATE_HZ, FOLD, DELAY = 72.0, 3, 8
+NOTHING = KnownAnswer(Tensor.of(np.zeros((1, 2, FEATURES), np.float32)), {})
+
+
+def two_tiers(make_card, **changes):
+    second = Second(
+        cell="gru", hidden=2, parameters=10, window=4, features=FEATURES, candidate_level=0.1, known_answer=NOTHING
+    )
+    given = {
+        "rate_hz": RATE_HZ,
+        "window": 50,
+        "samples_per_step": FOLD,
+        "hop": 1,
+        "delay": DELAY,
+        "second": second,
+    }
+    given |= {"classes": ("N", "S", "V", "F"), "thresholds": {"V": 0.5}, "beat_level": 0.5}
+    return make_card("beats", **{**given, **changes})
+
+
+def first_tier(windows):
+    """Sees a beat where the signal is above 0.5, the surer the higher."""
+    step = windows.shape[1] - DELAY * FOLD - FOLD  # the first sample of the step it speaks of
+    heat = windows[:, step : step + FOLD, 0].max(axis=1, keepdims=True) / 2
+    return {"beat": np.clip(heat, 0, 1), "probabilities": np.tile(np.float32([0.9, 0, 0.1, 0]), (len(windows), 1))}
+
+
+class Judging:
+    """A second tier that says what the test wants, and remembers what it was asked."""
+
+    def __init__(self, answer):
+        self.asked, self.answer = [], answer
+
+    def __call__(self, windows):
+        self.asked.append(windows.copy())
+        return np.array([self.answer(window) for window in windows], np.float32)
+
+
+def beats_of(card, values, ask, cut=40, batch=16):
+    engine = Engine({"b": card}, lambda _: Plan(models=("b",)), max_streams=1, seconds={"b": ask})
+    found = []
+    for start in range(0, len(values), cut):
+        block = Block("s", values[start : start + cut], "r", start, round(start / RATE_HZ * NS), RATE_HZ)
+        engine.push(block, 0, 0)
+        while (ready := engine.ready("b", batch)) is not None:
+            found += [notice for _, notice in engine.conclude(ready, first_tier(ready.windows)).notices]
+    return found
+
+
+def signal(places, heights, samples=3000):
+    values = np.zeros((samples, 1), np.float32)
+    values[places, 0] = heights
+    return values
+
+
+def test_the_second_tier_has_the_last_word(make_card):
+    places = np.arange(301, 2700, 60)
+    heights = np.full(len(places), 1.8)
+    heights[7] = 0.5  # hardly a beat for the first tier
+    heights[11] = 0.6
+    early = places.copy()
+    early[20] -= 20
+
+    def answer(window):
+        if window[-1, 15] < -0.3:  # the first tier's own doubt: twice its probability, less one
+            return [0, 0, 0, 0, 1]
+        return [0.1, 0, 0.9, 0, 0] if window[-1, 0] < -1 else [0.8, 0.1, 0.1, 0, 0]
+
+    found = beats_of(two_tiers(make_card), signal(early, heights), Judging(answer))
+    beats = [notice for notice in found if isinstance(notice, Beat)]
+    told = np.array([round(beat.t_ns * RATE_HZ / NS) for beat in beats])
+    expected = np.delete(early, [7, 11])
+    assert len(told) == len(expected)
+    assert np.abs(told - expected).max() <= FOLD
+    assert [i for i, beat in enumerate(beats) if beat.label == "V"] == [18]
+    assert beats[3].likely == pytest.approx((0.8, 0.1, 0.1, 0), abs=1e-6)
+    (event,) = [notice for notice in found if isinstance(notice, Event)]
+    assert (event.label, event.t_ns) == ("V", beats[18].t_ns)
+    # RR intervals are those between beats that were told, not between candidates.
+    assert beats[7].rr_s == pytest.approx(2 * 60 / RATE_HZ, abs=0.03)
+
+
+def test_it_does_not_matter_how_samples_and_windows_come(make_card):
+    places = np.cumsum(np.random.default_rng(1).integers(40, 80, 40))
+    values = signal(places, 1.5, 2600)
+    values += 0.05 * np.random.default_rng(2).standard_normal(values.shape).astype(np.float32)
+    asked = []
+    for cut, batch in ((2600, 512), (1, 1), (97, 13)):
+        judging = Judging(lambda window: [*np.abs(window[-1, :4]), 0.1])
+        found = beats_of(two_tiers(make_card), values, judging, cut, batch)
+        asked.append((np.concatenate(judging.asked), repr(found)))
+    for windows, found in asked[1:]:
+        np.testing.assert_array_equal(windows, asked[0][0])
+        assert found == asked[0][1]
+
+
+def test_a_gap_begins_anew(make_card):
+    places = np.arange(301, 1400, 60)
+    values = signal(places, 1.8, 1500)
+    judging = Judging(lambda _: [1, 0, 0, 0, 0])
+    engine = Engine(
+        {"b": two_tiers(make_card)}, lambda _: Plan(models=("b",)), max_streams=1, seconds={"b": judging}
+    )
+    for seq in (0, 5000):
+        engine.push(Block("s", values, "r", seq, round(seq / RATE_HZ * NS), RATE_HZ), 0, 0)
+        while (ready := engine.ready("b", 64)) is not None:
+            engine.conclude(ready, first_tier(ready.windows))
+    half = len(judging.asked) // 2
+    for before, after in zip(judging.asked[:half], judging.asked[half:], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_second_tier_is_shown_what_lies_around_the_beat(make_card):
+    card = two_tiers(make_card)
+    tier = SecondTier(card, 1, lambda windows: windows)
+    picker = BeatPicker(card, 1)
+    ramp = np.arange(3000, dtype=np.float32)[:, None]
+    slot, seen = np.array([0]), []
+    tier._surroundings.step = lambda *given: seen.append(given[2]) or np.zeros((1, FEATURES), np.float32)
+    for step, heat in enumerate([0, 0, 0.2, 0.8, 0.2, 0]):
+        end = 600 + step * FOLD
+        outputs = {"beat": np.array([[heat]]), "probabilities": np.array([[1.0, 0, 0, 0]])}
+        t_ns = np.array([round((end - 1) / RATE_HZ * NS)])
+        picked = picker.step(slot, np.array([step > 0]), t_ns, outputs)
+        if len(picked.rows):
+            tier.rows(slot, picked, t_ns, ramp[None, end - 150 : end])
+    at = 600 + 3 * FOLD - 1 - DELAY * FOLD - 1  # the middle of the step that the fourth row speaks of
+    np.testing.assert_array_equal(seen, [ramp[None, at - BEFORE : at + AFTER, 0]])
+
+
+def test_a_card_with_a_second_tier_wants_it(make_card):
+    with pytest.raises(ModelError, match="second tier"):
+        Engine({"b": two_tiers(make_card)}, lambda _: None)

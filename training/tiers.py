@@ -1,0 +1,204 @@
+"""A beat model of two tiers, from recordings of many patients to a run folder.
+
+The second tier learns from what the first one says of patients it has never seen, since that is what it will be
+given; so the first tier is trained anew for each fold of patients, without them, and speaks of them. That is
+cross-fitting, as in stacked generalisation (Wolpert 1992). The second tier is then trained for each fold without
+its patients as well: what it says of them sets the operating point, and gives the figures in the card. What is
+shipped at last is one first tier and one second tier trained on all, of which no figure in the card speaks.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from monitor import __version__
+from monitor.core.card import Source
+from monitor.core.errors import ConfigError
+from training.candidates import find_candidates
+from training.config import FitConfig, RecordsData
+from training.datasets import Series, load_folds
+from training.metrics import Tally
+from training.models import RecurrentModel, build_model
+from training.pools import Windows
+from training.runs import Outcome, commit_here, new_run_folder, write_json
+from training.second import FILE, UNASKED, Candidates, ask, average, fit_second
+
+Doubles = NDArray[np.float64]
+Answers = list[tuple[Candidates, Doubles]]
+"""Candidates and what was said of them (n, class + 1), as logarithms."""
+
+GAIN_SPREAD = 0.1
+"""By how much a window is made louder or softer while the first tier learns: no two hearts' gains are alike."""
+AVERAGED_STEPS = 500
+"""Weights are averaged over about so many of the last steps."""
+BIASES = np.arange(-2.0, 2.01, 0.1)
+
+
+def fit_tiers(config: FitConfig, data_folder: Path | None, out: Path, *, quiet: bool = False) -> Path:
+    """Train the model of two tiers that `config` describes; returns the run folder, a new one below `out`."""
+    source = config.data
+    if config.second is None or not isinstance(source, RecordsData):
+        raise ConfigError("second: expected a configuration with [second] and data.folds")
+    began = time.monotonic()
+    torch.set_num_threads(1)
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+    series, digest = load_folds(config, data_folder)
+    say(f"{len(series)} records, {sum(map(len, series.values()))} series with their copies")
+    found: dict[str, list[Candidates]] = {}
+    for held in source.folds:
+        first = fit_first([one for name in series if name not in held for one in series[name]], config)
+        mine = find_candidates(first, config, [one for name in held for one in series[name]])
+        for name in held:
+            found[name] = [mine.pop(0) for _ in series[name]]
+        say(f"first tier without {' '.join(held)}")
+    classes = len(config.model.classes)
+    said: dict[str, Answers] = {}
+    for held in source.folds:
+        learned = [one for name in found if name not in held for one in found[name]]
+        tier = fit_second(learned, config.second, classes, config.seed)
+        copies = 1 + source.copies
+        for name in held:
+            said[name] = [
+                (one, ask(tier, one.rows)) for one in (found[name][0], *found[name][copies : copies + 1])
+            ]
+        say(f"second tier without {' '.join(held)}")
+    biases = choose_biases([one for answers in said.values() for one in answers], config.model.classes)
+    metrics = cross_validated(said, biases, config.model.classes)
+    first = fit_first([one for record in series.values() for one in record], config)
+    second = fit_second([one for record in found.values() for one in record], config.second, classes, config.seed)
+    with torch.no_grad():
+        second.outward.bias.add_(torch.from_numpy(biases).float())
+    say("both tiers on all records")
+
+    folder = new_run_folder(out, config.name)
+    write_json(folder / "config.json", config)
+    save_file(
+        {name: value.contiguous() for name, value in first.state_dict().items()}, folder / "weights.safetensors"
+    )
+    save_file({name: value.contiguous() for name, value in second.state_dict().items()}, folder / FILE)
+    outcome = Outcome(
+        seed=config.seed,
+        data=Source(
+            name=source.name,
+            licence=source.licence,
+            digest=digest,
+            train="records " + " ".join(series),
+            validation=f"the same, {len(source.folds)} times without the patients that were judged",
+        ),
+        rate_hz=config.model.rate_hz,
+        channels=1,
+        unit=config.unit,
+        thresholds={"V": 0.5},
+        beat_level=0.5,
+        metrics=metrics,
+        best_epoch=config.train.epochs,
+        epochs=config.train.epochs,
+        parameters=sum(weight.numel() for tier in (first, second) for weight in tier.parameters()),
+        seconds=round(time.monotonic() - began, 1),
+        device="cpu",
+        torch=str(torch.__version__),
+        code=__version__,
+        commit=commit_here(),
+    )
+    write_json(folder / "outcome.json", outcome)
+    return folder
+
+
+def fit_first(series: Sequence[Series], config: FitConfig) -> RecurrentModel:
+    """The first tier, trained on `series` for all its epochs: there is nobody left to choose an epoch on."""
+    torch.manual_seed(config.seed)
+    random = np.random.default_rng(config.seed)
+    schedule = config.train
+    pool = Windows(list(series), config, "cpu")
+    model = build_model(config, 1)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    steps = schedule.epochs * pool.batches
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.learning_rate, total_steps=steps)
+    averaged = [weight.detach().clone() for weight in model.parameters()]
+    model.train()
+    for _ in range(schedule.epochs):
+        for values, marks in pool.draw(random):
+            louder = 1 + GAIN_SPREAD * torch.randn(len(values), 1, 1)
+            loss, _ = model.loss(values * louder, marks, schedule.first_step)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip or float("inf"))
+            optimiser.step()
+            rates.step()
+            average(averaged, model.parameters(), min(AVERAGED_STEPS, max(steps // 5, 1)))
+    with torch.no_grad():
+        for mean, weight in zip(averaged, model.parameters(), strict=True):
+            weight.copy_(mean)
+    return model.eval()
+
+
+def choose_biases(answers: Answers, classes: Sequence[str]) -> Doubles:
+    """What to add to each logit, so that V, S and beats at all are told best, patients and noise pooled."""
+    biases = np.zeros(len(classes) + 1)
+    asked = {"V": classes.index("V"), "S": classes.index("S") if "S" in classes else -1, "beat": len(classes)}
+    for _ in range(2):
+        for name, column in asked.items():
+            if column < 0:
+                continue
+            tried = []
+            for bias in BIASES:
+                moved = biases.copy()
+                moved[column] = bias
+                tried.append(tallies(answers, moved, classes)[name].figures("x")["x_f1"])
+            # Of all that are as good as the best, the one in the middle: it stands the firmest.
+            good = np.flatnonzero(np.array(tried) >= max(tried) - 2e-4)
+            biases[column] = BIASES[good[len(good) // 2]]
+    return biases
+
+
+def tallies(answers: Answers, biases: Doubles, classes: Sequence[str]) -> dict[str, Tally]:
+    """Beats at all, and of each class but the first, over all candidates that can be judged."""
+    told = {name: Tally() for name in ("beat", *classes[1:])}
+    nothing = len(classes)
+    for one, logits in answers:
+        judged = one.kinds != UNASKED
+        called, kinds = called_classes(logits + biases)[judged], one.kinds[judged]
+        hit = int(((kinds < nothing) & (called < nothing)).sum())
+        annotated = int((kinds < nothing).sum()) + int(one.missed.sum())
+        told["beat"] += Tally(hit, annotated - hit, int(((kinds == nothing) & (called < nothing)).sum()))
+        for kind, name in enumerate(classes[1:], start=1):
+            mine = called == kind
+            right = int((mine & (kinds == kind)).sum())
+            excused = kinds == classes.index("F") if name == "V" and "F" in classes else np.zeros(len(kinds), bool)
+            missed = int((kinds == kind).sum()) + int(one.missed[kind]) - right
+            told[name] += Tally(right, missed, int((mine & (kinds != kind) & ~excused).sum()))
+    return told
+
+
+def called_classes(logits: Doubles) -> NDArray[np.int64]:
+    """As the monitor's judge does: a beat where that is at least as likely as none, then its likeliest class."""
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    odds /= odds.sum(axis=1, keepdims=True)
+    kinds = odds[:, :-1].argmax(axis=1)
+    called: NDArray[np.int64] = np.where(odds[:, -1] <= 0.5, kinds, odds.shape[1] - 1)
+    return called
+
+
+def cross_validated(said: Mapping[str, Answers], biases: Doubles, classes: Sequence[str]) -> dict[str, float]:
+    """The figures of the card: patients left out in turn, by class, quiet and with noise."""
+    figures: dict[str, float] = {}
+    for place, suffix in ((0, ""), (1, "_noise")):
+        answers = [told[place] for told in said.values() if len(told) > place]
+        if answers:
+            for name, tally in tallies(answers, biases, classes).items():
+                figures |= {f"{key}{suffix}": value for key, value in tally.figures(name).items()}
+    return figures
