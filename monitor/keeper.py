@@ -76,7 +76,8 @@ class Keeper:
 
     def received(self, messages: Sequence[Message], now_ns: int) -> None:
         """Messages that somebody will be told are safe."""
-        self._journal.append(Entry(now_ns, [(message.payload, message.stream) for message in messages]))
+        if messages:
+            self._journal.append(Entry(now_ns, [(message.payload, message.stream) for message in messages]))
 
     @property
     def is_due(self) -> bool:
@@ -88,7 +89,7 @@ class Keeper:
         journal, self._journal = self._journal, []
         if not journal:
             return []
-        return [Write("INSERT INTO journal (entries) VALUES (?)", _rows([msgspec.msgpack.encode(journal)]))]
+        return [Write("INSERT INTO journal (entries) VALUES (?)", _rows(msgspec.msgpack.encode(journal)))]
 
     def checkpoint(self, saved: list[Saved]) -> list[Write]:
         """Everything as it is now; what is large is made ready when it is written, in the writer's thread."""

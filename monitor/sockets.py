@@ -32,6 +32,8 @@ class Socket:
         """Open the socket and bind or connect it; raises ConfigError for an address that cannot be used."""
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._edge: asyncio.Event | None = None
+        """Set when somebody waits and should look again."""
         for option, value in (options or {}).items():
             self._socket.setsockopt(option, value)
         try:
@@ -65,6 +67,9 @@ class Socket:
             self._socket.send_multipart(frames, zmq.NOBLOCK, copy=True)
         except zmq.Again:
             return False
+        finally:
+            if self._edge is not None:  # sending may have swallowed the edge that a receiver waits for
+                self._edge.set()
         return True
 
     def failures(self) -> Socket:
@@ -75,6 +80,7 @@ class Socket:
             | zmq.EVENT_HANDSHAKE_FAILED_AUTH
         )
         told = Socket.__new__(Socket)
+        told._edge = None  # noqa: SLF001 one of us
         told._socket = self._socket.get_monitor_socket(events)  # noqa: SLF001 one of us
         return told
 
@@ -116,12 +122,13 @@ class Socket:
         loop = asyncio.get_running_loop()
         descriptor = int(self._socket.getsockopt(zmq.FD))
         while not self._is_ready(event):
-            edge = asyncio.Event()
+            self._edge = edge = asyncio.Event()
             loop.add_reader(descriptor, edge.set)
             try:
                 if not self._is_ready(event):  # the edge may have passed before we listened
                     await edge.wait()
             finally:
+                self._edge = None
                 loop.remove_reader(descriptor)
 
     def _is_ready(self, event: int) -> bool:
