@@ -1,6 +1,7 @@
 """CSV files: a column `time` in seconds or ISO 8601, a column `label`, and a column for each channel.
 
-Times and labels may be left out; an empty cell is a missing value. A label stands where it begins.
+Times and labels may be left out; an empty cell is a missing value. A label stands where it begins; a rhythm's, in
+PhysioNet's way, begins with a bracket, and a beat may follow it: "(B N".
 """
 
 from __future__ import annotations
@@ -57,15 +58,18 @@ def read_csv(path: Path, rate_hz: float | None) -> Recording:
     if rate_hz is None:
         raise RecordingError(f"{path}: its rate is not known; give it, or add a column named 'time' in seconds")
     marks = [row[label].strip() for row in rows] if label is not None else []
-    at = [i for i, mark in enumerate(marks) if mark not in _NO_LABEL and (i == 0 or mark != marks[i - 1])]
+    begun = [i for i, mark in enumerate(marks) if mark not in _NO_LABEL and (i == 0 or mark != marks[i - 1])]
+    names_at = [(i, word) for i in begun for word in (marks[i].split() if marks[i][:1] == "(" else [marks[i]])]
+    labels = [(i, word) for i, word in names_at if word[0] != "("]
     return Recording(
         name=path.stem,
         rate_hz=rate_hz,
         channels=tuple(names[c] for c in channels),
         unit="",
         values=values.astype(np.float32),
-        label_samples=np.array(at, np.int64),
-        label_symbols=tuple(marks[i] for i in at),
+        label_samples=np.array([i for i, _ in labels], np.int64),
+        label_symbols=tuple(word for _, word in labels),
+        remarks=tuple((i, word) for i, word in names_at if word[0] == "("),
         start_ns=start_ns,
     )
 

@@ -5,26 +5,38 @@ After a change that is meant to change it: `pytest tests/test_golden.py --update
 
 from __future__ import annotations
 
-import json
-import math
+import shlex
 from pathlib import Path
 
-import msgspec
+import numpy as np
 import pytest
 
-from monitor.config import Config
+from monitor import cli
+from monitor.config import load_config
 from monitor.core.blocks import Alarm, Event
 from monitor.core.engine import Engine
+from monitor.core.expected import differences, in_order, parse, row_of, text_of
 from monitor.inference import find_models, load_model
 from monitor.recordings import read_recording
 from monitor.senders import blocks_of, recording_values
 
 STREAMS = Path(__file__).parents[1] / "sample_streams"
-RECORDINGS = {"noisy-sine.csv": "sine/sample"}
+RECORDINGS = {
+    "noisy-sine.csv": "sine/sample",
+    "long-dependency.csv": "long/sample",
+    "vital-sign.csv": "vital/sample",
+    "stale-sensor.csv": "vital/stale",
+}
+TOLERANCE = 1e-3  # another processor adds up in another order
+COMMANDS = [
+    shlex.split(line)[1:]
+    for line in (STREAMS / "README.md").read_text().splitlines()
+    if line.startswith("monitor simulate")
+]
 
 
 def flagged(path, stream, block_samples, batch):
-    config = Config()
+    config, _ = load_config(STREAMS / "monitor.toml", {})
     plan = config.plan_of(stream)
     models = {name: load_model(find_models(None)[name]) for name in plan.models}
     engine = Engine({name: model.card for name, model in models.items()}, lambda _: plan, max_streams=1)
@@ -33,14 +45,13 @@ def flagged(path, stream, block_samples, batch):
         recording_values(recording, block_samples), stream=stream, rate_hz=recording.rate_hz,
         channels=recording.channels, unit=recording.unit, t0_ns=0,
     )  # fmt: skip
-    found = {name: [] for name in models}
+    found = []
     for block in blocks:
-        engine.push(block, 0, 0)
+        found += engine.push(block, 0, 0)[1]
         for name, model in models.items():
             while (ready := engine.ready(name, batch)) is not None:
-                notices = engine.conclude(ready, model.run(ready.windows)).notices
-                found[name] += [n for _, n in notices if isinstance(n, Event | Alarm)]
-    return [msgspec.to_builtins(notice) for name in sorted(found) for notice in found[name]]
+                found += [n for _, n in engine.conclude(ready, model.run(ready.windows)).notices]
+    return in_order(row_of(notice, 0) for notice in found if isinstance(notice, Event | Alarm))
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -50,12 +61,22 @@ def test_a_sample_stream_is_flagged_as_before(name, block_samples, batch, reques
     expected_file = STREAMS / "expected" / f"{Path(name).stem}.jsonl"
     if request.config.getoption("--update-golden"):
         expected_file.parent.mkdir(exist_ok=True)
-        expected_file.write_text("".join(json.dumps(row) + "\n" for row in got))
-    expected = [json.loads(line) for line in expected_file.read_text().splitlines()]
-    assert [without_scores(row) for row in got] == [without_scores(row) for row in expected]
-    for a, b in zip(got, expected, strict=True):
-        assert math.isclose(a["score"], b["score"], rel_tol=1e-3, abs_tol=1e-4)
+        expected_file.write_text(text_of(got))
+    assert differences(got, parse(expected_file.read_text(), str(expected_file)), TOLERANCE) == []
 
 
-def without_scores(row):
-    return {key: value for key, value in row.items() if key not in ("score", "threshold")}
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: Path(command[-1]).stem)
+def test_the_readme_says_how_each_was_made(command, tmp_path):
+    *arguments, csv = command
+    assert cli.run([*arguments, str(tmp_path / "again.csv")]) == 0
+    made, kept = read_recording(tmp_path / "again.csv"), read_recording(STREAMS.parent / csv)
+    np.testing.assert_allclose(made.values, kept.values, atol=2e-4)
+    assert made.label_samples.tolist() == kept.label_samples.tolist()
+    assert (made.label_symbols, made.remarks) == (kept.label_symbols, kept.remarks)
+
+
+def test_every_sample_stream_has_a_row_and_a_command():
+    names = {path.name for path in STREAMS.glob("*.csv")}
+    rows = [line.split("`")[1] for line in (STREAMS / "README.md").read_text().splitlines() if line[:3] == "| `"]
+    assert set(rows) == {Path(command[-1]).name for command in COMMANDS} == names
+    assert set(RECORDINGS) <= names

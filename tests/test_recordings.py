@@ -28,6 +28,17 @@ def test_csv_with_time_and_labels(tmp_path: Path) -> None:
     assert recording.start_ns == 0
 
 
+def test_a_rhythm_and_its_first_beat_may_stand_at_one_sample(tmp_path: Path) -> None:
+    text = "time,a,label\n0,1,N\n1,2,(B N\n2,3,\n3,4,lead off\n4,5,\n"
+    recording = read_recording(write(tmp_path / "b.csv", text))
+    assert list(zip(recording.label_samples, recording.label_symbols, strict=True)) == [
+        (0, "N"),
+        (1, "N"),
+        (3, "lead off"),
+    ]
+    assert recording.remarks == ((1, "(B"),)
+
+
 def test_csv_of_bare_numbers_takes_the_rate_given(tmp_path: Path) -> None:
     path = write(tmp_path / "bare.csv", "1.5\n2.5\n3.5\n")
     recording = read_recording(path, 100.0)
