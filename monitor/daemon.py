@@ -181,7 +181,7 @@ class Daemon:
 
     async def _beat(self) -> None:
         while True:
-            self.pipeline.release()  # early blocks of streams that have fallen silent
+            self.pipeline.tick()
             self.desk.tick()
             self._publish_state("online")
             if not self._problems():

@@ -68,9 +68,11 @@ class Keeper:
         self._journal: list[Entry] = []
         self._next_s = clock() + settings.checkpoint_s
         self._marked_s = 0.0
+        self._is_dirty = False
 
     def block(self, block: Block) -> None:
         """Samples that were taken in."""
+        self._is_dirty = True
         if self._settings.history:
             self._fresh.setdefault(block.stream, []).append(block)
 
@@ -82,29 +84,26 @@ class Keeper:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return self._clock() >= self._next_s
+        return self._is_dirty and self._clock() >= self._next_s
 
-    def entries(self) -> list[Write]:
-        """What came since the last call, for the journal."""
+    def begin(self, books: Sequence[Saved] | None) -> list[Write]:
+        """A turn begins: what is to be written at its end. With `books` it is a checkpoint, and `states` follows.
+
+        What is large is made ready when it is written, in the writer's thread.
+        """
         journal, self._journal = self._journal, []
-        if not journal:
-            return []
-        return [Write("INSERT INTO journal (entries) VALUES (?)", _rows(msgspec.msgpack.encode(journal)))]
-
-    def checkpoint(self, saved: list[Saved]) -> list[Write]:
-        """Everything as it is now; what is large is made ready when it is written, in the writer's thread."""
+        if books is None:
+            entries = _rows(msgspec.msgpack.encode(journal))
+            return [Write("INSERT INTO journal (entries) VALUES (?)", entries)] if journal else []
         now_s = self._clock()
-        self._next_s = now_s + self._settings.checkpoint_s
-        self._journal.clear()
+        self._next_s, self._is_dirty = now_s + self._settings.checkpoint_s, False
         fresh, self._fresh = self._fresh, {}
-        streams = ((one.stream, msgspec.msgpack.encode(one)) for one in saved)
         pieces = [piece for blocks in fresh.values() for piece in _joined(blocks)]
         kept_ns = round(self._history_s * NS)
         spans = [
             (blocks[0].stream, _end_ns(blocks[-1]) - kept_ns, _end_ns(blocks[-1])) for blocks in fresh.values()
         ]
         return [
-            Write("INSERT OR REPLACE INTO stream (name, state) VALUES (?, ?)", streams),
             # Older than what is kept, or of a time that has been taken back.
             Write("DELETE FROM recent WHERE stream = ? AND (end_ns < ? OR end_ns > ?)", iter(spans)),
             Write(
@@ -114,6 +113,11 @@ class Keeper:
             Write("DELETE FROM journal WHERE ?", _rows(1)),
             *self._prune(now_s),
         ]
+
+    def states(self, saved: Sequence[Saved]) -> list[Write]:
+        """What is known of every stream at the end of a checkpoint's turn."""
+        rows = ((one.stream, msgspec.msgpack.encode(one)) for one in saved)
+        return [Write("INSERT OR REPLACE INTO stream (name, state) VALUES (?, ?)", rows)]
 
     def _prune(self, now_s: float) -> list[Write]:
         """Old events and alarms that are over: by number, and by the hour in which they were written."""

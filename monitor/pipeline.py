@@ -30,7 +30,7 @@ from monitor.inference import Model
 from monitor.keeper import Keeper, Kept
 from monitor.publisher import Publisher
 from monitor.sinks import Sink
-from monitor.sinks.alarmlog import AlarmLog, Write
+from monitor.sinks.alarmlog import AlarmLog
 from monitor.sources import Message, Source
 from monitor.telemetry import Telemetry
 
@@ -125,6 +125,12 @@ class Pipeline:
             self._complaints.add((error.stream, error.kind))
             log.warning("refused a block: %s (further ones of this kind are counted, not logged)", error)
 
+    def tick(self) -> None:
+        """Now and then: what is due although nothing comes."""
+        self.release()
+        if self._keeper and self._keeper.is_due:
+            self._work.set()
+
     async def infer(self) -> None:
         """Infer and conclude, turn by turn, until `stop` is called and nothing waits any more."""
         while True:
@@ -139,9 +145,11 @@ class Pipeline:
                 if not self._engine.waiting():
                     await self._swap()
             if self._stopping:
-                if not self._engine.waiting() and not self._unacknowledged:
+                if not (self._engine.waiting() or self._unacknowledged or self._notices):
                     if self._keeper:
-                        await self.publisher.publish([], self._keeper.checkpoint(self._engine.save()))
+                        books = self._engine.save()
+                        writes = [*self._keeper.begin(books), *self._keeper.states(self._engine.learn(books))]
+                        await self.publisher.publish([], writes)
                     return
                 self._work.set()
 
@@ -159,10 +167,8 @@ class Pipeline:
         left = {name: lane.waiting() for name, lane in self._engine.lanes.items()}
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
-        writes: list[Write] = []
-        if self._keeper:
-            is_due = self._keeper.is_due
-            writes = self._keeper.checkpoint(self._engine.save()) if is_due else self._keeper.entries()
+        books = self._engine.save() if self._keeper and self._keeper.is_due else None
+        writes = self._keeper.begin(books) if self._keeper else []
         if not writes:
             await self.publisher.publish(notices)
             notices = []
@@ -176,6 +182,8 @@ class Pipeline:
                 if not writes:
                     await self.publisher.publish(notices)
                     notices = []
+        if self._keeper and books is not None:
+            writes += self._keeper.states(self._engine.learn(books))
         await self.publisher.publish(notices, writes)
         for acknowledge in acknowledgements:
             acknowledge()

@@ -10,7 +10,7 @@ Rules of the file:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 
@@ -86,6 +86,14 @@ TRANSITIONS: dict[tuple[State, Signal], State] = {
     (State.LATCHED, Signal.SEEN): State.CLEARED,
 }
 """Whatever is not listed leaves the state as it is. CLEARED ends the alarm: its track is OK again."""
+
+
+class Life(msgspec.Struct, frozen=True):
+    """A track that is not OK, as it is kept over a restart."""
+
+    alarm: Alarm
+    state: State
+    since_ns: int
 
 
 class _Life:
@@ -178,8 +186,7 @@ class Alarms:
 
     def _end_if_over(self, slot: int, index: int, life: _Life) -> None:
         if life.state in (State.OK, State.CLEARED):
-            del self._lives[slot, index]
-            self._busy[slot, index] = False
+            self._end(slot, index)
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
         """Somebody has seen the alarm of this id, or all with an empty id; the alarms that changed."""
@@ -195,14 +202,13 @@ class Alarms:
 
     def restore(self, slot: int, alarm: Alarm) -> bool:
         """Go on with an alarm that an earlier run of the monitor left open; False when no track speaks of it."""
-        for index, track in enumerate(self.tracks):
-            same_model = track.model.partition("@")[0] == alarm.model.partition("@")[0]
-            if same_model and (track.kind, track.label) == (alarm.kind, alarm.label):
-                self._lives[slot, index] = life = _Life(alarm, alarm.changed_ns)
-                life.state = alarm.state
-                self._busy[slot, index] = True
-                return True
-        return False
+        index = self._track_of(alarm)
+        if index is None:
+            return False
+        self._lives[slot, index] = life = _Life(alarm, alarm.changed_ns)
+        life.state = alarm.state
+        self._busy[slot, index] = True
+        return True
 
     def inherit(self, other: Alarms) -> list[Alarm]:
         """Go on with the alarms of another set of tracks; those that no track speaks of any more are over."""
@@ -219,10 +225,50 @@ class Alarms:
                 over.append(msgspec.structs.replace(life.alarm, state=State.CLEARED))
         return over
 
-    def forget(self) -> None:
-        """Every track is OK."""
-        self._lives.clear()
-        self._busy[:] = False
+    def lives(self) -> dict[int, list[Life]]:
+        """The tracks that are not OK, by stream, for a restart."""
+        found: dict[int, list[Life]] = {}
+        for (slot, _), life in self._lives.items():
+            found.setdefault(slot, []).append(Life(life.alarm, life.state, life.since_ns))
+        return found
+
+    def live_on(self, slot: int, lives: Iterable[Life]) -> None:
+        """The tracks of a stream go on as `lives` gave them; all others are OK."""
+        for of, index in [key for key in self._lives if key[0] == slot]:
+            self._end(of, index)
+        for one in lives:
+            track = self._track_of(one.alarm)
+            if track is not None:
+                self._lives[slot, track] = life = _Life(one.alarm, one.since_ns)
+                life.state = one.state
+                self._busy[slot, track] = True
+
+    def reconcile(self, known: Mapping[str, Alarm]) -> list[str]:
+        """Published alarms that `known` does not have are over, those it has are as acknowledged as it says.
+
+        Returns the ids of those that go on here.
+        """
+        ours = []
+        for (slot, index), life in list(self._lives.items()):
+            if life.alarm.state is State.OK:
+                continue
+            if (other := known.get(life.alarm.id)) is None:
+                self._end(slot, index)
+            else:
+                life.alarm = msgspec.structs.replace(life.alarm, acknowledged=other.acknowledged)
+                ours.append(other.id)
+        return ours
+
+    def _end(self, slot: int, index: int) -> None:
+        del self._lives[slot, index]
+        self._busy[slot, index] = False
+
+    def _track_of(self, alarm: Alarm) -> int | None:
+        for index, track in enumerate(self.tracks):
+            same_model = track.model.partition("@")[0] == alarm.model.partition("@")[0]
+            if same_model and (track.kind, track.label) == (alarm.kind, alarm.label):
+                return index
+        return None
 
     def open(self) -> list[Alarm]:
         """The alarms that are active or latched, by the time they were raised."""

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from monitor.core.alarms import Rule
+from monitor.core.alarms import Life, Rule
 from monitor.core.batches import Batch, rounds
 from monitor.core.beats import Ask
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
@@ -49,14 +49,16 @@ class Conclusion:
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """What a restart must know of a stream, besides its alarms and its newest samples."""
+    """What a restart must know of a stream, besides its newest samples."""
 
     stream: str
     ledger: LedgerState
     early: tuple[bytes, ...]
     """Blocks that were held, encoded: received, but not yet in the books."""
-    calibration: dict[str, dict[str, float]]
+    calibration: dict[str, dict[str, float]] = {}
     """By model, NAME@VERSION."""
+    lives: list[Life] = []
+    """Its alarms, those that are pending included."""
 
 
 class Engine:
@@ -85,6 +87,7 @@ class Engine:
         self._intake = Intake(self.lanes, plan_of, max_streams)
         self._capacity, self._max_waiting = max_streams, max_waiting
         self._left_open: dict[str, Alarm] = {}
+        self._lives: dict[str, list[Life]] = {}
         self._known: dict[str, dict[str, dict[str, float]]] = {}
         """Calibrations of streams that have not come back since a restart, by model."""
         self._judges = {
@@ -122,27 +125,43 @@ class Engine:
                 del self._left_open[alarm.id]
 
     def restore(self, alarms: Iterable[Alarm]) -> None:
-        """Alarms that an earlier run left open: each goes on where its stream is, or when it comes back."""
+        """Alarms that an earlier run left open: each goes on where its stream is, or when it comes back.
+
+        They are what is true: those that go on here and are not among them are over.
+        """
+        left = {alarm.id: alarm for alarm in alarms}
         for judge in self._judges.values():
-            judge.forget_alarms()
-        self._left_open = {alarm.id: alarm for alarm in alarms}
+            for known in judge.reconcile(left):
+                del left[known]
+        self._left_open = left
         for stream in self._intake.streams:
             self._welcome(stream)
 
     def save(self) -> list[Saved]:
-        """What must survive a restart, besides the alarms, for every stream."""
+        """The books of every stream, as they stand: what of a stream must survive a restart, but for `learned`."""
         return [
             Saved(
                 stream.name,
                 stream.ledger.state,
                 tuple(encode_block(held.block) for held in stream.early.blocks()),
-                {
+            )
+            for stream in self._intake.streams
+        ]
+
+    def learn(self, saved: Iterable[Saved]) -> list[Saved]:
+        """The same, with calibration and alarms as they are once everything in those books is concluded."""
+        lives = {name: judge.lives() for name, judge in self._judges.items()}
+        return [
+            msgspec.structs.replace(
+                one,
+                calibration={
                     lane.card.ident: learned
                     for lane in stream.lanes
                     if (learned := self._judges[lane.name].calibration(stream.slot))
                 },
+                lives=[life for lane in stream.lanes for life in lives[lane.name].get(stream.slot, ())],
             )
-            for stream in self._intake.streams
+            for one, stream in zip(saved, self._intake.streams, strict=False)  # streams only ever come in addition
         ]
 
     def resume(self, saved: Iterable[Saved]) -> None:
@@ -150,6 +169,7 @@ class Engine:
         for one in saved:
             self._intake.resume(one.stream, one.ledger)
             self._known[one.stream] = one.calibration
+            self._lives[one.stream] = one.lives
         for stream in self._intake.streams:
             self._recall(stream)
             stream.events = 0
@@ -160,6 +180,10 @@ class Engine:
         learned = self._known.pop(stream.name, {})
         for lane in stream.lanes:
             self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
+        lives = self._lives.pop(stream.name, None)
+        if lives is not None:
+            for lane in stream.lanes:
+                self._judges[lane.name].live_on(stream.slot, lives)
 
     def reload(
         self,
@@ -167,11 +191,11 @@ class Engine:
         plan_of: Callable[[str], Plan | None],
         rules: Sequence[Rule],
         leapfrog: Mapping[str, int] = MappingProxyType({}),
+        seconds: Mapping[str, Ask] = MappingProxyType({}),
     ) -> list[Alarm]:
         """Other models, plans and rules from here on; nothing may wait for inference.
 
         A model of the same shape takes over the windows as they are; streams whose models are of another shape
-        seconds: Mapping[str, Ask] = MappingProxyType({}),
         warm up anew. Returns the alarms that ended because nothing speaks of them any more.
         """
         over: list[Alarm] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from monitor.core.alarms import Alarms, Rule, Track
+from monitor.core.alarms import Alarms, Life, Rule, Track
 from monitor.core.batches import Batch
 from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
 from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
@@ -48,9 +48,17 @@ class Judge:
         self._continuity = other._continuity
         return self._alarms.inherit(other._alarms)
 
-    def forget_alarms(self) -> None:
-        """See Alarms.forget."""
-        self._alarms.forget()
+    def lives(self) -> dict[int, list[Life]]:
+        """See Alarms.lives."""
+        return self._alarms.lives()
+
+    def live_on(self, slot: int, lives: Sequence[Life]) -> None:
+        """See Alarms.live_on."""
+        self._alarms.live_on(slot, lives)
+
+    def reconcile(self, known: Mapping[str, Alarm]) -> list[str]:
+        """See Alarms.reconcile."""
+        return self._alarms.reconcile(known)
 
     def calibration(self, slot: int) -> dict[str, float]:  # noqa: ARG002
         """What it has learned of a stream, for a restart; empty when nothing."""
