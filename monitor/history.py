@@ -1,36 +1,138 @@
-"""The last seconds of every stream, for dashboards that come late."""
+"""The last seconds of every stream, for dashboards that come late.
+
+Samples of a stream lie in a ring, with a mark where something broke their row: a gap, another run, a clock that
+was set. All rings together are bounded: with more streams each keeps fewer seconds, though never less than a few.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from monitor.core.blocks import NS, Beat, Block, Event
+from monitor.core.blocks import NS, Beat, Block, Event, Floats
 from monitor.core.wire import encode_block
 
 _NOTICES = 200
+_TOTAL_BYTES = 32 * 2**20
+_LEAST_BYTES = 8 * 2**10
+"""Of one stream's ring: eight seconds at 250 Hz."""
+_PIECE = 16_384
+"""Samples in one block that is given, at most."""
+
+
+@dataclass(slots=True)
+class _Mark:
+    """From the `at`-th sample on, samples follow on each other from this one."""
+
+    at: int
+    run: str
+    seq: int
+    t0_ns: int
+
+
+@dataclass(slots=True)
+class _Ring:
+    """The newest samples of one stream, of one rate and one set of channels."""
+
+    rate_hz: float
+    channels: tuple[str, ...]
+    unit: str
+    values: Floats
+    """(ring, channel); sample n lies at n % ring."""
+    count: int = 0
+    marks: deque[_Mark] = field(default_factory=deque)
+    next_seq: int = -1
+    next_ns: int = 0
+    run: str = ""
+
+    def push(self, block: Block) -> None:
+        """Add a block."""
+        values, seq, t0_ns = block.values, block.seq or 0, block.t0_ns or 0
+        n, size = len(values), len(self.values)
+        if seq != self.next_seq or block.run != self.run or abs(t0_ns - self.next_ns) * self.rate_hz >= NS:
+            self.marks.append(_Mark(self.count, block.run, seq, t0_ns))
+            self.run = block.run
+            while len(self.marks) > 1 and self.marks[1].at <= self.count - size:
+                self.marks.popleft()
+        self.next_seq, self.next_ns = seq + n, t0_ns + round(n * NS / self.rate_hz)
+        start = self.count % size
+        self.count += n
+        if start + n <= size:
+            self.values[start : start + n] = values
+            return
+        newest = values[-size:]
+        at = (self.count - len(newest) + np.arange(len(newest))) % size
+        self.values[at] = newest
+
+    def resized(self, size: int) -> _Ring:
+        """The same with room for `size` samples."""
+        other = _Ring(
+            self.rate_hz, self.channels, self.unit, np.zeros((size, self.values.shape[1]), np.float32), self.count,
+            self.marks, self.next_seq, self.next_ns, self.run,
+        )  # fmt: skip
+        kept = np.arange(max(self.count - min(size, len(self.values)), 0), self.count)
+        other.values[kept % size] = self.values[kept % len(self.values)]
+        return other
+
+    def pieces(self, stream: str, since_ns: int) -> list[Block]:
+        """What lies after `since_ns`, oldest first, a block for each row without a break."""
+        found = []
+        oldest = max(self.count - len(self.values), 0)
+        ends = [*[mark.at for mark in self.marks][1:], self.count]
+        for mark, end in zip(self.marks, ends, strict=True):
+            late = int(np.ceil((since_ns - mark.t0_ns) * self.rate_hz / NS))
+            for start in range(max(oldest, mark.at, mark.at + late), end, _PIECE):
+                skipped = start - mark.at
+                t0_ns = mark.t0_ns + round(skipped * NS / self.rate_hz)
+                values = self.values[np.arange(start, min(start + _PIECE, end)) % len(self.values)]
+                seq = mark.seq + skipped
+                found.append(Block(stream, values, mark.run, seq, t0_ns, self.rate_hz, self.channels, self.unit))
+        return found
 
 
 class History:
-    """Keeps `seconds` of samples a stream, in pieces of about a second, and its newest events and beats."""
+    """Keeps about `seconds` of samples a stream, and its newest events and beats."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._blocks: dict[str, deque[Block]] = {}
-        self._fresh: dict[str, list[Block]] = {}
+    def __init__(self, seconds: float, total_bytes: int = _TOTAL_BYTES) -> None:
+        self._seconds, self._total_bytes = seconds, total_bytes
+        self._rings: dict[str, _Ring] = {}
+        self._bytes = total_bytes
+        """That one ring may take."""
         self._events: dict[str, deque[Event]] = {}
         self._beats: dict[str, deque[Beat]] = {}
 
     def block(self, block: Block) -> None:
-        """Samples that were taken in; joined to pieces of a second, for a block may hold a single sample."""
-        fresh = self._fresh.setdefault(block.stream, [])
-        if fresh and not _follows(fresh[-1], block):
-            self._keep(block.stream)
-        fresh = self._fresh.setdefault(block.stream, [])
-        fresh.append(block)
-        if sum(len(b.values) for b in fresh) >= (block.rate_hz or 1):
-            self._keep(block.stream)
+        """Samples that were taken in."""
+        ring = self._rings.get(block.stream)
+        if ring is None or ring.rate_hz != block.rate_hz or ring.channels != block.channels:
+            ring = self._open(block)
+        ring.push(block)
+
+    def _open(self, block: Block) -> _Ring:
+        rate_hz, width = block.rate_hz or 1.0, block.values.shape[1]
+        ring = _Ring(
+            rate_hz, block.channels, block.unit, np.zeros((self._size(rate_hz, width), width), np.float32)
+        )
+        self._rings[block.stream] = ring
+        # The share of each shrinks in steps, by half, so that rings are not cut at every stream that comes.
+        share = self._total_bytes >> max(len(self._rings) - 1, 0).bit_length()
+        if share < self._bytes:
+            self._bytes = max(share, _LEAST_BYTES)
+            for name, other in self._rings.items():
+                size = self._size(other.rate_hz, other.values.shape[1])
+                if size < len(other.values):
+                    self._rings[name] = other.resized(size)
+        return self._rings[block.stream]
+
+    def _size(self, rate_hz: float, width: int) -> int:
+        wanted = int(np.ceil(self._seconds * rate_hz)) + 1
+        return max(min(wanted, self._bytes // (4 * width)), 1)
+
+    def count_bytes(self) -> int:
+        """Of all rings."""
+        return sum(ring.values.nbytes for ring in self._rings.values())
 
     def notice(self, notice: Event | Beat) -> None:
         """An event or a beat."""
@@ -41,38 +143,12 @@ class History:
 
     def last(self, stream: str, seconds: float) -> tuple[list[bytes], list[Event], list[Beat]]:
         """Encoded blocks, events and beats of about the last `seconds`, oldest first."""
-        self._keep(stream)
-        blocks = self._blocks.get(stream, deque())
-        newest = _end_ns(blocks[-1]) if blocks else 0
-        since = newest - round(min(seconds, self._seconds) * NS)
+        ring = self._rings.get(stream)
+        if ring is None:
+            return [], [], []
+        since = ring.next_ns - round(min(seconds, self._seconds) * NS)
         return (
-            [encode_block(block) for block in blocks if _end_ns(block) >= since],
+            [encode_block(block) for block in ring.pieces(stream, since)],
             [event for event in self._events.get(stream, ()) if event.end_ns >= since],
             [beat for beat in self._beats.get(stream, ()) if beat.t_ns >= since],
         )
-
-    def _keep(self, stream: str) -> None:
-        fresh = self._fresh.pop(stream, [])
-        if not fresh:
-            return
-        blocks = self._blocks.setdefault(stream, deque())
-        first = fresh[0]
-        values = np.concatenate([block.values for block in fresh])
-        blocks.append(
-            Block(stream, values, first.run, first.seq, first.t0_ns, first.rate_hz, first.channels, first.unit)
-        )
-        oldest_kept = _end_ns(blocks[-1]) - round(self._seconds * NS)
-        while _end_ns(blocks[0]) < oldest_kept:
-            blocks.popleft()
-
-
-def _follows(before: Block, after: Block) -> bool:
-    """Whether two blocks make one: same run, next sample, and no jump of the clock between them."""
-    if before.run != after.run or before.rate_hz != after.rate_hz:
-        return False
-    late_ns = abs((after.t0_ns or 0) - _end_ns(before))
-    return (before.seq or 0) + len(before.values) == after.seq and late_ns * (after.rate_hz or 1) < NS
-
-
-def _end_ns(block: Block) -> int:
-    return (block.t0_ns or 0) + round(len(block.values) * NS / (block.rate_hz or 1))

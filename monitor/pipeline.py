@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
 from monitor.core.blocks import NS, Alarm, Beat, Block, Note
+from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.judging import Notice
-from monitor.core.wire import decode_block
 from monitor.history import History
 from monitor.inference import Model
 from monitor.keeper import Keeper, Kept
@@ -65,6 +65,7 @@ class Pipeline:
         self.publisher = Publisher(sinks, history, alarm_log, telemetry, now_ns)
         self._history = history
         self._telemetry, self._keeper, self._now_ns = telemetry, keeper, now_ns
+        self._decoder = Decoder()
         self._work = asyncio.Event()
         self._notices: list[Notice | Note] = []
         self._complaints: set[tuple[str, str]] = set()
@@ -92,12 +93,18 @@ class Pipeline:
         """Push what came; a bad message is counted, and the first of a kind for each stream is logged."""
         mark = time.monotonic_ns()
         now_ns = self._now_ns() if now_ns is None else now_ns
-        for message in messages:
-            try:
-                block = decode_block(message.payload, message.stream, max_samples=self._limits.block_samples)
-                self._push(block, now_ns, mark)
-            except SchemaError as error:
-                self._complain(error)
+        blocks, is_whole = self._decoder.decode(messages, max_samples=self._limits.block_samples)
+        for block in blocks:
+            if isinstance(block, SchemaError):
+                self._complain(block)
+            elif is_whole and (taken := self._engine.follow(block, mark)) is not None:
+                self._taken(taken)
+                continue
+            else:
+                try:
+                    self._push(block, now_ns, mark)
+                except SchemaError as error:
+                    self._complain(error)
             self.release(now_ns)
         self._work.set()
 
@@ -113,10 +120,13 @@ class Pipeline:
     def _push(self, block: Block, now_ns: int, mark: int, *, is_due: bool = False) -> None:
         taken, events = self._engine.push(block, now_ns, mark, is_due=is_due)
         if taken is not None:
-            self.publisher.block(taken)
-            if self._keeper:
-                self._keeper.block(taken)
+            self._taken(taken)
         self._notices += events
+
+    def _taken(self, block: Block) -> None:
+        self.publisher.block(block)
+        if self._keeper:
+            self._keeper.block(block)
 
     def _complain(self, error: SchemaError) -> None:
         self._engine.refuse(error.stream)
@@ -164,7 +174,7 @@ class Pipeline:
         Where somebody waits for an acknowledgement, all of that is one transaction: what a turn has read is then
         either received and told, or, after a crash, not yet received.
         """
-        left = {name: lane.waiting() for name, lane in self._engine.lanes.items()}
+        left = self._engine.waiting_by_model()
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
         books = self._engine.save() if self._keeper and self._keeper.is_due else None

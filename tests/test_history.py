@@ -20,19 +20,52 @@ def test_small_blocks_are_joined_and_old_ones_forgotten():
     history = History(5.0)
     for seq in range(0, 2000, 7):
         history.block(block(seq, 7))
-    kept = samples(history)
-    values = np.concatenate([b.values[:, 0] for b in kept])
-    np.testing.assert_array_equal(values, np.arange(values[0], values[-1] + 1))
-    assert 500 <= len(values) <= 700
-    assert len(kept) <= 7
-    assert kept[0].t0_ns == kept[0].seq * NS // 100
+    (kept,) = samples(history)
+    np.testing.assert_array_equal(kept.values[:, 0], np.arange(2002 - 500, 2002))
+    assert kept.t0_ns == kept.seq * NS // 100
 
 
 def test_only_the_seconds_asked_for():
     history = History(10.0)
     history.block(block(0, 500))
     history.block(block(500, 500))
-    assert [b.seq for b in samples(history, 2.0)] == [500]
+    assert [(b.seq, len(b.values)) for b in samples(history, 2.0)] == [(800, 200)]
+
+
+def test_a_block_larger_than_all_that_is_kept():
+    history = History(1.0)
+    history.block(block(0, 30))
+    history.block(block(30, 1000))
+    (kept,) = samples(history)
+    np.testing.assert_array_equal(kept.values[:, 0], np.arange(1030 - 101 + 1, 1030))
+
+
+def test_long_histories_come_in_pieces_that_a_client_takes():
+    history = History(1000.0)
+    history.block(block(0, 50_000))
+    kept = samples(history)
+    assert max(len(b.values) for b in kept) <= 16_384
+    np.testing.assert_array_equal(np.concatenate([b.values for b in kept])[:, 0], np.arange(50_000))
+
+
+def test_many_streams_share_what_memory_there_is():
+    history = History(30.0, total_bytes=100_000)
+    for seq in range(0, 6000, 300):
+        for stream in range(8):
+            values = np.arange(seq, seq + 300, dtype=np.float32)[:, None]
+            history.block(Block(f"s{stream}", values, "r", seq, seq * NS // 100, 100.0, ("I",), "mV"))
+    for stream in range(8):
+        (kept,) = [decode_block(raw) for raw in history.last(f"s{stream}", 1000.0)[0]]
+        np.testing.assert_array_equal(kept.values[:, 0], np.arange(6000 - len(kept.values), 6000))
+        assert 2000 <= len(kept.values) <= 3000  # an eighth of it is 3125 samples, the least are 2048
+    assert history.count_bytes() <= 110_000
+
+
+def test_a_stream_that_changes_its_rate_or_channels_begins_anew():
+    history = History(30.0)
+    history.block(block(0, 100))
+    history.block(Block("s", np.zeros((10, 2), np.float32), "r", 100, NS, 100.0, ("I", "II"), "mV"))
+    assert [b.values.shape for b in samples(history)] == [(10, 2)]
 
 
 def test_a_gap_or_another_run_is_not_joined_over():

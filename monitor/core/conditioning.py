@@ -106,7 +106,7 @@ class _Filter:
         return self._blocks[length]
 
     def run(self, state: Doubles, u: Doubles) -> tuple[Doubles, Doubles]:
-        """Filter `u` (..., time) from `state` (..., order); the output and the state after it."""
+        """Filter `u` (row, time) from `state` (row, order); the output and the state after it."""
         parts = []
         for start in range(0, u.shape[-1], _MAX_CHUNK):
             chunk = u[..., start : start + _MAX_CHUNK]
@@ -180,9 +180,11 @@ class Conditioner:
         fresh = slots[self._seen[slots] == 0]
         if len(fresh):
             self._state[fresh, :, :n] = x[self._seen[slots] == 0, 0, :, None] * design.rest
-        y, state = design.run(self._state[slots, :, :n], x.transpose(0, 2, 1))
-        self._state[slots, :, :n] = state
-        return y.transpose(0, 2, 1)
+        # (stream * channel, time): one product for all, where a stack of them would be many small ones.
+        streams, length, channels = x.shape
+        y, state = design.run(self._state[slots, :, :n].reshape(-1, n), x.transpose(0, 2, 1).reshape(-1, length))
+        self._state[slots, :, :n] = state.reshape(streams, channels, n)
+        return y.reshape(streams, channels, length).transpose(0, 2, 1)
 
     def _resample(self, slots: Ints, x: Doubles, ratio: float) -> tuple[Ints, Doubles, Ints]:
         """Output k of a segment lies at input position k * ratio and is ready once both neighbours are known."""

@@ -114,6 +114,10 @@ class Engine:
                 self._welcome(stream)
                 self._recall(stream)
 
+    def follow(self, block: Block, mark: int) -> Block | None:
+        """The short way for a block without NaN that goes on where the last one ended; None where it does not."""
+        return self._intake.follow(block, mark)
+
     def _welcome(self, stream: Stream) -> None:
         """A stream is new: its limits, and the alarms it had when the monitor ended."""
         judges = [self._judges[lane.name] for lane in stream.lanes]
@@ -230,10 +234,16 @@ class Engine:
 
     def waiting(self) -> int:
         """Windows that wait for inference, over all models."""
-        return sum(lane.waiting() for lane in self.lanes.values())
+        return sum(self.waiting_by_model().values())
+
+    def waiting_by_model(self) -> dict[str, int]:
+        """The same for each model."""
+        self._intake.arrivals.flush()
+        return {name: lane.waiting() for name, lane in self.lanes.items()}
 
     def ready(self, model: str, limit: int) -> Batch | None:
         """Up to `limit` windows of `model`, oldest first; None when none wait."""
+        self._intake.arrivals.flush()
         return self.lanes[model].take(limit)
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
@@ -249,7 +259,11 @@ class Engine:
         np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
         scores = np.full((len(batch), len(judge.tracks)), np.nan)
         notices: list[tuple[int, Notice]] = []
-        for rows in rounds(batch.slots):
+        turns = rounds(batch.slots)
+        for rows in turns:
+            if len(turns) == 1:
+                scores, notices = judge.step(batch, outputs)
+                break
             some = {name: values[rows] for name, values in outputs.items()}
             scores[rows], found = judge.step(batch.rows(rows), some)
             notices += [(int(rows[row]), notice) for row, notice in found]

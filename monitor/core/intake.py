@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.core.arrivals import Arrivals
 from monitor.core.blocks import NS, Block, Event, Floats, Kind
 from monitor.core.conditioning import fill_gaps
 from monitor.core.errors import SchemaError
@@ -35,6 +36,7 @@ class Intake:
         """Of streams that have not come back since a restart."""
         self._waiting: dict[str, Stream] = {}
         """Streams that hold early blocks."""
+        self.arrivals = Arrivals()
 
     def push(
         self, block: Block, now_ns: int, mark: int, *, is_due: bool = False
@@ -68,6 +70,30 @@ class Intake:
         stream.events += len(events)
         return Block(stream.name, values, block.run, seq, t0_ns, rate_hz, stream.channels, stream.unit), events
 
+    def follow(self, block: Block, mark: int) -> Block | None:
+        """Take a block that does what is expected of it, and holds no NaN; None, with nothing done, of any other.
+
+        The short way for all but the first block of a run: what it leaves out are questions with known answers.
+        """
+        stream = self._by_name.get(block.stream)
+        if stream is None or not stream.expects(block):
+            return None
+        t0_ns = stream.time_ns(stream.index)
+        told_ns = block.t0_ns
+        if told_ns is not None and abs(told_ns - t0_ns) * stream.rate_hz > 0.5 * NS:
+            return None
+        values = block.values
+        stream.ledger.follow(len(values))
+        stream.newest_ns = t0_ns + round((len(values) - 1) * NS / stream.rate_hz)
+        stream.index += len(values)
+        stream.last = values[-1]
+        self.arrivals.add(stream.slot, stream.lanes, stream.rate_hz, values, mark)
+        if told_ns == t0_ns and block.channels and block.unit == stream.unit:
+            return block
+        return Block(
+            block.stream, values, block.run, block.seq, t0_ns, stream.rate_hz, stream.channels, stream.unit
+        )
+
     def due(self, now_ns: int) -> Held | None:
         """An early block that need not wait any longer, to be pushed now."""
         for stream in self._waiting.values():
@@ -92,6 +118,7 @@ class Intake:
         One that no entry speaks of any more goes on being accounted for, and nothing looks at it.
         """
         self._plan_of = plan_of
+        self.arrivals.flush()
         for stream in self.streams:
             stream.plan = plan_of(stream.name) or Plan()
             lanes = [self._lanes[model] for model in stream.plan.models]
@@ -191,6 +218,8 @@ class Intake:
             stream.index += gap
         if abs(off_s) * stream.rate_hz > 0.5:  # less is rounding, and would only make times jitter
             stream.anchor = (stream.index, at_ns)
+            if stream.slot in self.arrivals:
+                self.arrivals.flush()  # these samples' times were told by the old anchor
             for lane in stream.lanes:
                 lane.anchor(stream.slot, stream.index, at_ns)
 
@@ -200,6 +229,8 @@ class Intake:
         stream.index = stream.hole = 0
         stream.anchor = (0, t_ns)
         stream.last = np.full(0, np.nan, np.float32)
+        if stream.slot in self.arrivals:
+            self.arrivals.flush()  # what came before the break still belongs to the old segment
         for lane in stream.lanes:
             lane.start(stream.slot, rate_hz, t_ns)
 
@@ -238,8 +269,7 @@ class Intake:
     def _feed(self, stream: Stream, values: Floats, mark: int) -> None:
         stream.index += len(values)
         stream.last = values[-1]
-        for lane in stream.lanes:
-            lane.push(stream.slot, values, mark)
+        self.arrivals.add(stream.slot, stream.lanes, stream.rate_hz, values, mark)
 
 
 def _fault(stream: Stream, label: str, t_ns: int, detail: str, end_ns: int = 0) -> Event:

@@ -7,7 +7,7 @@ stream: hops are skipped before samples are lost.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,9 @@ from monitor.core.conditioning import Conditioner
 from monitor.core.leapfrog import Leapfrog, Steps
 from monitor.core.windows import Windows
 
+_LOOK_AHEAD = 256
+"""Parts of the queue that may be passed over for a fuller batch."""
+
 
 class Model(Steps, Protocol):
     """What runs a model's graph: monitor.inference.Model, or a stand-in."""
@@ -27,15 +30,6 @@ class Model(Steps, Protocol):
     def run(self, windows: Floats) -> dict[str, Floats]:
         """See monitor.inference.Model.run."""
         ...
-
-
-@dataclass(slots=True)
-class _Inbox:
-    """Samples of one stream that came since the last flush."""
-
-    parts: list[Floats]
-    samples: int
-    mark: int
 
 
 class Lane:
@@ -60,7 +54,6 @@ class Lane:
         # Time of a segment's sample i: anchor_ns + (i - anchor) / rate.
         self._anchor = np.zeros(capacity, np.int64)
         self._anchor_ns = np.zeros(capacity, np.int64)
-        self._inbox: dict[int, _Inbox] = {}
         self._queue: deque[Batch] = deque()
         self._queued = 0
 
@@ -76,9 +69,7 @@ class Lane:
             self._carried = Leapfrog(card, len(self.skipped), self._states)
 
     def start(self, slot: int, rate_hz: float, t_ns: int) -> None:
-        """Begin a new segment of the stream in `slot`; its first sample lies at `t_ns`."""
-        if slot in self._inbox:
-            self.flush()  # what came before the break still belongs to the old segment
+        """Begin a new segment of the stream in `slot`, all of whose samples are in; its first lies at `t_ns`."""
         self._conditioner.start(slot, rate_hz)
         self._windows.start(slot)
         self._segment[slot] += 1
@@ -86,19 +77,8 @@ class Lane:
         self.anchor(slot, 0, t_ns)
 
     def anchor(self, slot: int, index: int, t_ns: int) -> None:
-        """Sample `index` of the segment lies at `t_ns`."""
-        if slot in self._inbox:
-            self.flush()  # these samples' times were told by the old anchor
+        """Sample `index` of the segment lies at `t_ns`; those that are in have the times they have."""
         self._anchor[slot], self._anchor_ns[slot] = index, t_ns
-
-    def push(self, slot: int, values: Floats, mark: int) -> None:
-        """Samples (time, channel), without gaps, that follow on the last ones of the segment."""
-        inbox = self._inbox.get(slot)
-        if inbox is None:
-            self._inbox[slot] = _Inbox([values], len(values), mark)
-        else:
-            inbox.parts.append(values)
-            inbox.samples += len(values)
 
     def warming(self, slots: Ints) -> NDArray[np.bool_]:
         """Whether each stream has not seen enough since its segment began."""
@@ -117,42 +97,37 @@ class Lane:
 
     def waiting(self) -> int:
         """Windows that wait for inference."""
-        if self._inbox:
-            self.flush()
         return self._queued
 
     def take(self, limit: int) -> Batch | None:
         """Up to `limit` waiting windows, oldest first."""
         if not self.waiting():
             return None
-        parts, taken = [], 0
-        while self._queue and taken < limit:
+        parts, kept, taken = [], list[Batch](), 0
+        blocked = np.zeros(len(self.skipped) if self._carried else 0, np.bool_)
+        while self._queue and taken < limit and len(kept) < _LOOK_AHEAD:
             head = self._queue.popleft()
+            if self._carried is not None:  # a state takes one hop after the other: each stream once in a batch
+                waits = bool(blocked[head.slots].any())
+                blocked[head.slots] = True
+                if waits:
+                    kept.append(head)
+                    continue
             if taken + len(head) > limit:
-                self._queue.appendleft(head.rows(slice(limit - taken, None)))
+                kept.append(head.rows(slice(limit - taken, None)))
                 head = head.rows(slice(0, limit - taken))
             parts.append(head)
             taken += len(head)
+        self._queue.extendleft(reversed(kept))
         self._queued -= taken
         return parts[0] if len(parts) == 1 else joined(parts)
 
-    def flush(self) -> None:
-        """Condition what the inbox holds, all streams of one rate and length in one go; queue the windows."""
-        groups: dict[tuple[float, int], list[int]] = {}
-        for slot, inbox in self._inbox.items():
-            groups.setdefault((float(self._rate_hz[slot]), inbox.samples), []).append(slot)
-        inboxes, self._inbox = self._inbox, {}
-        channels = self.card.channels
-        for members in groups.values():
-            boxes = [inboxes[slot] for slot in members]
-            values = np.stack(
-                [box.parts[0] if len(box.parts) == 1 else np.concatenate(box.parts) for box in boxes]
-            )
-            slots = np.array(members)
-            marks = np.array([box.mark for box in boxes])
-            self._advance(slots, values[:, :, :channels], marks)
+    def feed(self, slots: Ints, values: Floats, marks: Ints) -> None:
+        """Samples (stream, time, channel) of distinct streams of one rate, without gaps; queue what is due.
 
-    def _advance(self, slots: Ints, values: Floats, marks: Ints) -> None:
+        They follow on the last ones of each stream's segment; `marks` (stream,) come back with what they complete.
+        """
+        values = values[:, :, : self.card.channels]
         counts, conditioned = self._conditioner.push(slots, values)
         rows, ends, windows = self._windows.push(slots, counts, conditioned)
         if not len(rows):
@@ -161,7 +136,8 @@ class Lane:
         ratio = self._rate_hz[ids] / self.card.rate_hz
         position = (self._conditioner.lead_in_samples + ends - 1) * ratio - self._anchor[ids]
         t_ns = self._anchor_ns[ids] + np.rint(position / self._rate_hz[ids] * 1e9).astype(np.int64)
-        self._queue.append(Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows))
+        batch = Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows)
+        self._queue += [batch] if self._carried is None else _turns(batch, rows)
         self._queued += len(rows)
         if self._queued > self._max_waiting and len(self._queue) > 1:
             if self._carried is None:
@@ -191,3 +167,9 @@ class Lane:
         kept = [part if not lose[part.slots].any() else part.rows(~lose[part.slots]) for part in self._queue]
         self._queue = deque(part for part in kept if len(part))
         self._queued = sum(len(part) for part in self._queue)
+
+
+def _turns(batch: Batch, rows: Ints) -> list[Batch]:
+    """Every stream once in each: `rows`, which count the streams, rise within a turn."""
+    bounds = [0, *(np.flatnonzero(np.diff(rows) <= 0) + 1).tolist(), len(rows)]
+    return [batch.rows(slice(start, end)) for start, end in pairwise(bounds)]

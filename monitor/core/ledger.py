@@ -109,6 +109,15 @@ class Ledger:
         self.next_seq = max(self.next_seq, end)
         return Verdict(old, 0 if new_run else gap, new_run)
 
+    def expects(self, run: str, seq: int | None) -> bool:
+        """Whether a block that begins there is the very next one of the run that is on."""
+        return seq == self.next_seq and run == self._run
+
+    def follow(self, samples: int) -> None:
+        """Book a block that was expected."""
+        self._received += samples
+        self.next_seq += samples
+
     def _come_late(self, start: int, end: int) -> int:
         """How many samples of [start, end) had been given up; they are not late a second time."""
         late, gaps = 0, deque[tuple[int, int]](maxlen=_REMEMBERED_GAPS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from monitor.core.blocks import NS, Floats
+from monitor.core.blocks import NS, Block, Floats
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Ledger
 from monitor.core.reorder import Early
@@ -61,6 +61,19 @@ class Stream:
     def fresh(self) -> bool:
         """Whether nothing has come yet."""
         return self.index == 0
+
+    def expects(self, block: Block) -> bool:
+        """Whether `block` goes on, in every respect but its time, where the last one ended."""
+        return (
+            block.rate_hz == self.rate_hz
+            and self.index > 0
+            and not self.hole
+            and not self.early
+            and self.ledger.expects(block.run, block.seq)
+            and block.values.shape[1] == len(self.channels)
+            and (not block.channels or block.channels == self.channels)
+            and (not block.unit or block.unit == self.unit)
+        )
 
     def time_ns(self, index: int) -> int:
         """Data time of a sample of the segment."""

@@ -32,7 +32,7 @@ class Windows:
     def __init__(
         self, window: int, hop: int, channels: int, capacity: int, ring: int = 0, *, early: bool = False
     ) -> None:
-        self.window, self.hop = window, hop
+        self.window, self.hop, self.early = window, hop, early
         self.first = (window - 1) % hop + 1 if early else window
         """Samples of a segment at the end of its first window."""
         self._ring = ring or 2 * window + 64
@@ -51,9 +51,9 @@ class Windows:
     def push(self, slots: Ints, counts: Ints, values: Floats) -> tuple[Ints, Ints, Floats]:
         """Add `values` (sum of counts, channel), `counts` samples to each of the distinct streams `slots`.
 
-        Returns the windows that became due, streams in the order given and each stream's in order of time:
-        row of `slots` (n,), samples since the segment began up to the window's end (n,), and the windows
-        (n, time, channel).
+        Returns the windows that became due, streams in the order given and each stream's in order of time (with
+        `early`, the first of each stream, then the second of each, and so on): row of `slots` (n,), samples since
+        the segment began up to the window's end (n,), and the windows (n, time, channel).
         """
         room = self._ring - self.window + 1  # more would overwrite windows before they are gathered
         if len(counts) and counts.max() > room:
@@ -71,8 +71,11 @@ class Windows:
         done = np.maximum(before - self.first + self.hop, 0) // self.hop
         due = np.maximum(after - self.first + self.hop, 0) // self.hop - done
         rows = np.repeat(np.arange(len(slots)), due)
-        nth = done[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(due) - due, due)
-        ends = self.first + nth * self.hop
+        turn = np.arange(len(rows)) - np.repeat(np.cumsum(due) - due, due)
+        if self.early and len(due) and due.max() > 1:
+            order = np.argsort(turn, kind="stable")
+            rows, turn = rows[order], turn[order]
+        ends = self.first + (done[rows] + turn) * self.hop
         gathered = self._views[slots[rows], (ends - self.window) % self._ring]  # (n, channel, time)
         for row in np.flatnonzero(ends < self.window):
             missing = self.window - ends[row]

@@ -27,6 +27,8 @@ T = TypeVar("T")
 MAX_CHANNELS = 64
 MAX_RATE_HZ = 100_000.0
 MAX_SEQ = 2**62
+MAX_RUN = 64
+MAX_UNIT = 32
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -41,7 +43,9 @@ class _Head(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-class _Binary(_Head, frozen=True):
+class Binary(_Head, frozen=True):
+    """A block in MessagePack, its values not yet looked at."""
+
     values: bytes = b""
 
 
@@ -49,7 +53,7 @@ class _Json(_Head, frozen=True):
     values: list[float | list[float | None] | None] = []
 
 
-_decode_binary = msgspec.msgpack.Decoder(_Binary).decode
+decode_binary = msgspec.msgpack.Decoder(Binary).decode
 _decode_json = msgspec.json.Decoder(_Json).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -59,7 +63,7 @@ def encode_block(block: Block) -> bytes:
     width = block.values.shape[1]
     channels = block.channels or (tuple(str(i + 1) for i in range(width)) if width > 1 else ())
     return _encode(
-        _Binary(
+        Binary(
             block.stream, block.run, block.seq, block.t0_ns, block.rate_hz, channels, block.unit,
             np.ascontiguousarray(block.values, "<f4").tobytes(),
         ),
@@ -80,7 +84,7 @@ def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
         )
     is_json = payload[:1] in b"{ \t\r\n" if payload else False
     try:
-        head: _Binary | _Json = _decode_json(payload) if is_json else _decode_binary(payload)
+        head: Binary | _Json = _decode_json(payload) if is_json else decode_binary(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SchemaError(
             f"stream {stream!r}: expected a block in MessagePack or JSON, got {len(payload)} bytes "
@@ -121,15 +125,15 @@ def _check_head(head: _Head, name: str) -> None:
         ("t0_ns", head.t0_ns, head.t0_ns is None or 0 <= head.t0_ns < MAX_SEQ, "ns since 1970"),
         ("rate_hz", rate, rate is None or 0 < rate <= MAX_RATE_HZ, f"above 0, at most {MAX_RATE_HZ:g}"),
         ("channels", len(head.channels), len(head.channels) <= MAX_CHANNELS, f"at most {MAX_CHANNELS}"),
-        ("run", head.run[:60], len(head.run) <= 64, "at most 64 characters"),
-        ("unit", head.unit[:60], len(head.unit) <= 32, "at most 32 characters"),
+        ("run", head.run[:60], len(head.run) <= MAX_RUN, f"at most {MAX_RUN} characters"),
+        ("unit", head.unit[:60], len(head.unit) <= MAX_UNIT, f"at most {MAX_UNIT} characters"),
     )
     for key, got, holds, expected in checks:
         if not holds:
             raise SchemaError(f"stream {name!r}: {key}: expected {expected}, got {got!r}", stream=name, kind=key)
 
 
-def _binary_values(head: _Binary, name: str) -> Floats:
+def _binary_values(head: Binary, name: str) -> Floats:
     width = 4 * max(len(head.channels), 1)
     if len(head.values) % width:
         raise SchemaError(

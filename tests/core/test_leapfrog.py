@@ -61,7 +61,7 @@ def run(lane, model, blocks, batch=7):
     """Push (slot, values) in turn; (slot, end in samples, forecast) of all that was told."""
     told = []
     for slot, values in blocks:
-        lane.push(slot, values, 0)
+        lane.feed(np.array([slot]), values[None], np.zeros(1, np.int64))
         while (ready := lane.take(batch)) is not None:
             rows, outputs = lane.infer(ready, model)
             told += zip(
@@ -72,6 +72,16 @@ def run(lane, model, blocks, batch=7):
                 strict=True,
             )
     return told
+
+
+def all_of(lane, model, hops):
+    """The ends and the forecasts that so many hops tell."""
+    ends, forecasts = [], []
+    for _ in range(hops):
+        rows, outputs = lane.infer(lane.take(1000), model)
+        ends += rows.ends.tolist()
+        forecasts += list(outputs["forecast"])
+    return ends, forecasts
 
 
 @settings(max_examples=60, deadline=None)
@@ -142,15 +152,16 @@ def test_hops_that_were_skipped_make_a_stream_warm_up_again(make_card):
     lane, model = Lane("m", card, 1, 1000, 2), Recurrence(1)
     lane.start(0, card.rate_hz, 0)
     samples = np.random.default_rng(0).standard_normal((60, 1)).astype(np.float32)
-    lane.push(0, samples, 0)
-    ready = lane.take(1000)
-    first, _ = lane.infer(ready.rows(slice(0, 30)), model)
-    assert first.ends.tolist() == list(range(7, 31))
-    rest, outputs = lane.infer(ready.rows(slice(35, 60)), model)  # five hops never came
+    lane.feed(np.zeros(1, np.int64), samples[None], np.zeros(1, np.int64))
+    first = all_of(lane, model, 30)[0]
+    assert first == list(range(7, 31))
+    for _ in range(5):
+        lane.take(1)  # five hops that are never inferred
+    rest, outputs = all_of(lane, model, 25)
     seen = [max(end - max(end - 1 - (end - 1 - b) % 12, 35) for b in (0, 6)) for end in range(36, 61)]
-    assert rest.ends.tolist() == [end for end, n in zip(range(36, 61), seen, strict=True) if n >= 7]
+    assert rest == [end for end, n in zip(range(36, 61), seen, strict=True) if n >= 7]
     last = model.run(samples[None, 60 - counts(12, 2, 60) :])["forecast"]
-    assert outputs["forecast"][-1] == pytest.approx(last[0], abs=1e-6)
+    assert outputs[-1] == pytest.approx(last[0], abs=1e-6)
 
 
 def test_streams_in_step_take_one_call_a_hop(make_card):
@@ -160,7 +171,7 @@ def test_streams_in_step_take_one_call_a_hop(make_card):
         lane.start(slot, card.rate_hz, 0)
     for _ in range(20):
         for slot in range(500):
-            lane.push(slot, np.zeros((3, 1), np.float32), 0)
+            lane.feed(np.array([slot]), np.zeros((3, 1), np.float32)[None], np.zeros(1, np.int64))
         while (ready := lane.take(500)) is not None:
             lane.infer(ready, model)
     assert model.calls == 20
@@ -171,10 +182,10 @@ def test_intervals_are_widened_by_what_fewer_steps_cost(make_card):
     card = stepping(make_card, spread=spread)
     lane, model = Lane("m", card, 1, 1000, 2), Recurrence(1)
     lane.start(0, card.rate_hz, 0)
-    lane.push(0, np.zeros((40, 1), np.float32), 0)
-    rows, outputs = lane.infer(lane.take(1000), model)
-    half = (outputs["upper"] - outputs["lower"])[:, 0, 0] / 2
-    assert half == pytest.approx([13 - counts(12, 2, end) for end in rows.ends])
+    lane.feed(np.zeros(1, np.int64), np.zeros((40, 1), np.float32)[None], np.zeros(1, np.int64))
+    told = [lane.infer(lane.take(1000), model) for _ in range(40)]
+    half = [float((outputs["upper"] - outputs["lower"])[0, 0, 0]) / 2 for rows, outputs in told if len(rows)]
+    assert half == pytest.approx([13 - counts(12, 2, end) for end in range(7, 41)])
 
 
 def test_what_cannot_leapfrog_says_so(make_card):
@@ -216,13 +227,13 @@ def test_under_overload_few_streams_lose_all_rather_than_all_a_little(make_card)
     told = np.zeros(10, np.int64)
     for _ in range(200):
         for slot in range(10):
-            lane.push(slot, np.zeros((3, 1), np.float32), 0)
-        lane.flush()
-        rows, _ = lane.infer(lane.take(20), model)  # two thirds of what comes
-        np.add.at(told, rows.slots, 1)
+            lane.feed(np.array([slot]), np.zeros((3, 1), np.float32)[None], np.zeros(1, np.int64))
+        for _ in range(2):  # two thirds of what comes
+            rows, _ = lane.infer(lane.take(10), model)
+            np.add.at(told, rows.slots, 1)
     lost = lane.skipped
     assert told.sum() + lost.sum() < 10 * 600  # the rest warmed up
-    assert lost.sum() == pytest.approx(10 * 200, rel=0.1)
+    assert lost.sum() == pytest.approx(10 * 200, rel=0.2)
     assert lost.max() < 2 * lost.min()  # they take turns
     assert told.min() > 150
 
@@ -235,8 +246,9 @@ def test_after_a_reload_the_states_of_the_other_model_are_forgotten(make_card):
     ends = []
     for start in range(0, 40, 20):
         engine.push(Block("s", values[start : start + 20], "r", start, start * NS // 50, RATE), 0, 0)
-        told, _ = engine.infer(engine.ready("m", 100), model)
-        ends.append(told.ends.tolist())
+        ends.append([])
+        while (ready := engine.ready("m", 100)) is not None:
+            ends[-1] += engine.infer(ready, model)[0].ends.tolist()
         other = stepping(make_card, spread=(1.0,) * 9)
         engine.reload({"m": other}, lambda _: plan, (), {"m": 2})
     assert ends[0] == list(range(7, 21))
