@@ -1,7 +1,7 @@
 """What leapfrog costs: the figures of both ways to run a model, side by side.
 
-A figure's difference is leapfrog less window. Whether that is good or bad depends on the figure: an error should not
-grow, a share of what was found should not shrink.
+A figure's difference is leapfrog less window. Whether that is good or bad depends on the figure: an error should
+not grow, a share of what was found should not shrink.
 """
 
 from __future__ import annotations
@@ -58,5 +58,5 @@ def both_ways_table(told: Figures) -> Table:
             continue
         rows.append((path, f"{before:.4g}", f"{after:.4g}", f"{after - before:+.2g}"))
     states, least = told["leapfrog"]["states"], told["leapfrog"]["least_steps"]
-    note = f"Leapfrog: {states} carried states a stream, an answer rests on {least} steps or more. Total of all records."
+    note = f"Leapfrog: {states} carried states a stream, an answer rests on {least} steps or more. All records."
     return Table("Both ways to run the model", ("figure", "window", "leapfrog", "difference"), rows, note)

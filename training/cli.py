@@ -215,6 +215,8 @@ def exercise(
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a simulated signal.")
 @click.option("--spikes", type=click.FloatRange(0), help="A minute, in a simulated signal.")
+@click.option("--noise", help="Recordings of noise to mix in: a,b,...")
+@click.option("--noise-db", type=float, default=12.0, show_default=True, help="How far below the signal it lies.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
 @click.option(
     "--mode",
@@ -236,6 +238,8 @@ def evaluate(
     seconds: float,
     seed: int,
     spikes: float | None,
+    noise: str | None,
+    noise_db: float,
     jobs: int | None,
     mode: Any,
 ) -> None:
@@ -247,8 +251,8 @@ def evaluate(
     """
     import msgspec
 
-    from training.evaluate import Settings
     from training.evaluate import evaluate as judge
+    from training.judged_inputs import Settings
 
     names = tuple(name.strip() for name in records.split(",") if name.strip()) if records else ()
     settings = Settings(
@@ -260,6 +264,8 @@ def evaluate(
         seconds=seconds,
         seed=seed,
         spikes_per_minute=spikes,
+        noise=tuple(path.strip() for path in noise.split(",") if path.strip()) if noise else (),
+        noise_db=noise_db,
         jobs=jobs or 0,
         mode=mode,
     )
@@ -270,6 +276,17 @@ def evaluate(
     from training.judged_tables import tables_of
 
     click.echo(tables_of(told))
+
+
+@cli.command()
+@click.argument("database", type=click.Choice(["mitdb", "nstdb"]))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The DIR that `fit --data DIR` wants.")
+@speaks_plainly
+def fetch(database: str, out: Path) -> None:
+    """Download DATABASE from PhysioNet: the records that the ECG models learn from."""
+    from training.fetch import fetch as download
+
+    click.echo(str(download(database, out, lambda text: click.echo(text, err=True))))
 
 
 for verb in (sweep, compare, report):

@@ -119,6 +119,9 @@ def base_of(signal: str | None, recording: str | None, symbols: str | None) -> d
 
 
 LATER = (
+    "data.folds",
+    "data.spike_sizes",
+    "data.spikes_per_minute",
     "model.bidirectional",
     "model.embedding",
     "model.frame",
@@ -138,7 +141,6 @@ Flat = dict[str, msgspec.Raw | str | int | float | bool | list[str] | None]
 def flat(config: FitConfig) -> Flat:
     """The configuration with dotted keys, as the card carries it."""
     found: Flat = {}
-    default = {"model": ModelShape(), "train": Schedule()}
 
     def walk(tree: dict[str, Any], prefix: str) -> None:
         for key, value in tree.items():
@@ -148,13 +150,14 @@ def flat(config: FitConfig) -> Flat:
                 found[prefix + key] = [str(v) for v in value] if isinstance(value, list | tuple) else value
 
     walk(msgspec.to_builtins(config), "")
-    for key in ("second", "data.folds"):
-        if not found.get(key, True):
-            del found[key]
+    parts = {"data": config.data, "model": config.model, "train": config.train}
     for key in LATER:
         part, name = key.split(".")
-        if found[key] == getattr(default[part], name):
+        defaults = {field.name: field.default for field in msgspec.structs.fields(parts[part])}
+        if key in found and getattr(parts[part], name) == defaults[name]:
             del found[key]
+    if config.second is None:
+        del found["second"]
     return found
 
 

@@ -54,7 +54,10 @@ def read_records(
     copies = [
         _mixed_copy(read[name], source.stretch, random) for name in source.train for _ in range(source.copies)
     ]
-    noisy = [_noisy_copy(raw, noise, source.noise_db, random) for raw in (*raws["train"], *copies) if noise]
+    if source.spikes_per_minute:
+        raws = {part: [with_spikes(raw, source, random) for raw in some] for part, some in raws.items()}
+        copies = [with_spikes(raw, source, random) for raw in copies]
+    noisy = [noisy_copy(raw, noise, source.noise_db, random) for raw in (*raws["train"], *copies) if noise]
     return raws, copies, noisy
 
 
@@ -72,8 +75,8 @@ def read_folds(
     for name in names:
         recording = read_recording(folder / source.folder / name)
         raws = [_lead_of(recording, source.lead)]
-        raws += [_mixed_copy(recording, source.stretch, random) for _ in range(source.copies)]
-        noisy = [_noisy_copy(raw, noise, source.noise_db, random) for raw in raws if noise]
+        raws += [_mixed_copy(recording, source.stretch, random, alone=i == 1) for i in range(source.copies)]
+        noisy = [noisy_copy(raw, noise, source.noise_db, random) for raw in raws if noise]
         told[name] = [(raw, False) for raw in raws] + [(raw, True) for raw in noisy]
     return told
 
@@ -89,9 +92,12 @@ def _raw_of(recording: Recording, values: Floats) -> Raw:
     return Raw(recording.name, recording.rate_hz, unit, values, at, symbols, recording.flutter)
 
 
-def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generator) -> Raw:
-    """The record seen from another side: two leads mixed at a random angle, and played at another speed."""
-    angle = random.uniform(0, 2 * np.pi)
+def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generator, *, alone: bool = False) -> Raw:
+    """The record seen from another side: two leads mixed at a random angle, and played at another speed.
+
+    `alone` takes the second lead as it is, or upside down.
+    """
+    angle = random.choice((-1, 1)) * np.pi / 2 if alone else random.uniform(0, 2 * np.pi)
     values = (
         recording.values[:, :2] @ np.array([np.cos(angle), np.sin(angle)], np.float32)[: recording.values.shape[1]]
     )
@@ -99,9 +105,21 @@ def _mixed_copy(recording: Recording, stretch: float, random: np.random.Generato
     return replace(raw, name=f"{raw.name} mixed", rate_hz=raw.rate_hz * random.uniform(1 - stretch, 1 + stretch))
 
 
-def _noisy_copy(
-    raw: Raw, noise: list[Recording], decibel: tuple[float, float], random: np.random.Generator
-) -> Raw:
+def with_spikes(raw: Raw, source: RecordsData, random: np.random.Generator) -> Raw:
+    """`raw` with spikes at random places, and labels of these alone."""
+    values = raw.values.copy()
+    count = round(len(values) / raw.rate_hz / 60 * source.spikes_per_minute)
+    # Four samples apart or more, so that each is one of its own.
+    at = np.sort(random.choice((len(values) - 3) // 10, count, replace=False)) * 10 + random.integers(0, 7, count)
+    spread = np.nanstd(raw.values, axis=0)
+    for place in at.tolist():
+        size = random.uniform(*source.spike_sizes) * random.choice((-1, 1))
+        values[place : place + random.integers(1, 4)] += (size * spread).astype(np.float32)
+    labelled = replace(raw, values=values, at=at, symbols=("spike",) * count, flutter=())
+    return replace(labelled, name=f"{raw.name} with spikes")
+
+
+def noisy_copy(raw: Raw, noise: list[Recording], decibel: tuple[float, float], random: np.random.Generator) -> Raw:
     """`raw` with noise of a random record, place and strength, anew every half minute."""
     values = raw.values.copy()
     piece = round(30 * raw.rate_hz)

@@ -49,6 +49,10 @@ class RecordsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     another side) and played a little faster or slower."""
     stretch: float = 0.1
     """By how much, at most, a copy is faster or slower: 0.1 for ten percent."""
+    spikes_per_minute: float = 0.0
+    """classify: spikes put into every record, which its labels then speak of in place of its own: 1 to 3 samples
+    high or low by `spike_sizes`, in standard deviations of the record."""
+    spike_sizes: tuple[float, float] = (0.5, 5.0)
     noise: tuple[str, ...] = ()
     """Records of noise, below the same `--data`, mixed into copies of the training records."""
     noise_db: tuple[float, float] = (0.0, 18.0)

@@ -146,3 +146,19 @@ def test_a_gap_is_filled_before_it_is_learned_from(tmp_path: Path) -> None:
     got = load_data(config, None).parts["train"][0].values
     np.testing.assert_allclose(got[:, 0], np.arange(1400), atol=1e-3)
     np.testing.assert_allclose(got[:, 1], -np.arange(1400), atol=1e-3)
+
+
+def test_spikes_put_into_records_are_where_their_labels_say(tmp_path: Path) -> None:
+    folder = tmp_path / "db"
+    folder.mkdir()
+    records(folder, "abcd")
+    config = records_config(spikes_per_minute=300, spike_sizes=(4.0, 6.0))
+    tree = msgspec.to_builtins(config) | {"task": "classify", "conditioning": {}}
+    tree["model"] |= {"classes": ["quiet", "spike"], "rate_hz": 360.0, "label_steps": 5, "delay": 0}
+    data = load_data(msgspec.convert(tree, FitConfig), tmp_path)
+    for series in data.parts["train"]:
+        assert len(series.at) > 30
+        assert set(series.kinds.tolist()) == {1}
+        jumps = np.abs(np.diff(series.values[:, 0]))
+        at_spikes = jumps[series.at[1:-1] - 1]
+        assert np.median(at_spikes) > 20 * np.median(jumps)

@@ -19,9 +19,10 @@ from tests.conftest import eventually
 from tests.test_daemon import open_outlet, received, running, settings
 from training.cli import cli
 from training.controls import beat_energy, matched_boxes, periods, prematurity, qrs_by_slope
-from training.evaluate import Settings, evaluate
+from training.evaluate import evaluate
 from training.judged import drive
 from training.judged_beats import MISSED, BeatEvidence, beat_evidence, beat_figures, called_class, pool_beats
+from training.judged_inputs import Settings
 from training.judged_tables import tables_of
 from training.metrics import Tally
 

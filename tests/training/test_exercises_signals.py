@@ -14,13 +14,14 @@ import torch
 from monitor.core.errors import ConfigError
 from monitor.inference import load_model
 from training.baselines import Autoregression, fit_autoregression, fit_sinusoid, persistence, seasonal
-from training.evaluate import Settings, evaluate
+from training.evaluate import evaluate
 from training.exercises import carrier, long_memory, lookback, spike_ceiling, spikes
 from training.exercises import spike_detectors as detectors
 from training.exercises.learning import Recipe
 from training.exercises.next_value import NextValue
 from training.exercises.result import Options, Result, as_json, keep
 from training.export import export
+from training.judged_inputs import Settings
 from training.runs import read_run
 
 NAMES = ("sine-rnn", "spikes", "long-memory", "sine-lstm")

@@ -39,8 +39,8 @@ def run(model: Model, windows: Floats) -> dict[str, Floats]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def test_all_four_are_there() -> None:
-    assert NAMES == ["ecg-beats", "ecg-forecast", "sine-forecast", "sine-spikes"]
+def test_all_five_are_there() -> None:
+    assert NAMES == ["ecg-beats", "ecg-forecast", "ecg-spikes", "sine-forecast", "sine-spikes"]
 
 
 @pytest.mark.parametrize("name", NAMES)
