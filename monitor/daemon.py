@@ -205,7 +205,7 @@ class Daemon:
             state=state,
             started_ns=self._started_ns,
             now_ns=time.time_ns(),
-            streams=len(self.engine.states()),
+            streams=self.engine.count_streams(),
             windows=t.windows,
             events=t.events,
             refused=t.refused,

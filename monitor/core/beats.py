@@ -90,11 +90,13 @@ class Pulse:
     def __init__(self, capacity: int) -> None:
         self._beat_ns = np.full(capacity, _NEVER_NS)
         self._rr_s = np.full((capacity, 8), np.nan)
+        self._median_s = np.full(capacity, np.nan)
+        """Of the intervals; it changes with a beat, and is asked for at every step."""
 
     def start(self, slots: Ints) -> None:
         """Begin anew: nothing is known of what came before."""
         self._beat_ns[slots] = _NEVER_NS
-        self._rr_s[slots] = np.nan
+        self._rr_s[slots] = self._median_s[slots] = np.nan
 
     def note(self, slots: Ints, when: Ints) -> None:
         """Beats of distinct streams, at `when` (n,) in ns."""
@@ -102,6 +104,13 @@ class Pulse:
         rr_s = np.where(before > _NEVER_NS, (when - before) / 1e9, np.nan)
         self._rr_s[slots] = np.concatenate((self._rr_s[slots, 1:], rr_s[:, None]), axis=1)
         self._beat_ns[slots] = when
+        ordered = np.sort(self._rr_s[slots], axis=1)  # what is not known comes last
+        known = (~np.isnan(ordered)).sum(axis=1)
+        lower, upper = (
+            np.take_along_axis(ordered, np.maximum(at, 0)[:, None], axis=1)[:, 0]
+            for at in ((known - 1) // 2, known // 2)
+        )
+        self._median_s[slots] = np.where(known > 0, (lower + upper) / 2, np.nan)
 
     def rr_s(self, slot: int) -> float:
         """Seconds between the last two beats; NaN while there are none."""
@@ -112,12 +121,9 @@ class Pulse:
 
         60 over the median of the last eight RR intervals, sinking once a beat stays away.
         """
-        rr = self._rr_s[slots]
-        rate = np.full(len(slots), np.nan)
-        some = ~np.isnan(rr).all(axis=1)
-        median = np.nanmedian(rr[some], axis=1)
-        waited_s = (now_ns[some] - self._beat_ns[slots[some]]) / 1e9
-        rate[some] = 60 / np.where(waited_s > 2 * median, waited_s, median)
+        median = self._median_s[slots]
+        waited_s = (now_ns - self._beat_ns[slots]) / 1e9
+        rate: Doubles = 60 / np.where(waited_s > 2 * median, waited_s, median)  # NaN where there is no median
         return rate
 
 

@@ -25,9 +25,10 @@ from monitor.core.beats import Ask
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.intake import Intake
-from monitor.core.judging import BeatJudge, ForecastJudge, Notice, judge_for
+from monitor.core.judging import BeatJudge, Notice, judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.ledger import LedgerState
+from monitor.core.overview import stream_states
 from monitor.core.reorder import Held
 from monitor.core.scoring import Doubles
 from monitor.core.stream import Plan, Stream
@@ -316,33 +317,13 @@ class Engine:
 
     def states(self) -> list[StreamState]:
         """How every stream is doing."""
-        return [self._state(stream) for stream in self._intake.streams]
+        return self.some_states(0, self.count_streams())
 
-    def _state(self, stream: Stream) -> StreamState:
-        slot = stream.slot
-        rate_bpm = skill = math.nan
-        forecasts = 0
-        for lane in stream.lanes:
-            judge = self._judges[lane.name]
-            if isinstance(judge, BeatJudge):
-                newest = np.array([stream.newest_ns])
-                rate_bpm = float(judge.rate_bpm(np.array([slot]), newest)[0])
-            elif isinstance(judge, ForecastJudge):
-                skill = judge.scorer.skill(slot)
-                forecasts += int(lane.inferred[slot])
-        return StreamState(
-            stream=stream.name,
-            rate_hz=stream.rate_hz,
-            channels=stream.channels,
-            unit=stream.unit,
-            models=tuple(lane.card.ident for lane in stream.lanes),
-            newest_ns=stream.newest_ns,
-            warming=any(bool(lane.warming(np.array([slot]))[0]) for lane in stream.lanes),
-            ledger=stream.ledger.counts,
-            windows=sum(int(lane.inferred[slot]) for lane in stream.lanes),
-            forecasts=forecasts,
-            skipped=sum(int(lane.skipped[slot]) for lane in stream.lanes),
-            events=stream.events,
-            heart_rate_bpm=rate_bpm,
-            skill=skill,
-        )
+    def some_states(self, start: int, end: int) -> list[StreamState]:
+        """The same of the streams from the `start`-th to before the `end`-th, in the order in which they came."""
+        return stream_states(self._intake.streams[start:end], self._judges)
+
+    def count_streams(self) -> int:
+        """Streams that have come so far."""
+        return len(self._intake.streams)
+

@@ -117,7 +117,8 @@ class DeviationScorer:
             if array is not None and np.isfinite(value) and value >= 0:
                 array[slot] = value
 
-    def skill(self, slot: int) -> float:
+    def skill(self, slots: Ints) -> Doubles:
         """1 - (mean squared error) / (that of "stays as it is"), over the last minutes; NaN before any."""
-        reference = float(self._error_of_persistence[slot])
-        return 1 - float(self._error[slot]) / reference if reference > 0 else float("nan")
+        reference = self._error_of_persistence[slots]
+        told = reference > 0
+        return np.where(told, 1 - self._error[slots] / np.where(told, reference, 1.0), np.nan)

@@ -1,0 +1,62 @@
+"""How every stream is doing: told of many at once, for there may be thousands and somebody looks every second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from monitor.core.judging import BeatJudge, ForecastJudge, Judge
+from monitor.core.lanes import Lane
+from monitor.core.stream import Stream
+from monitor.core.wire import StreamState
+
+
+def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> list[StreamState]:
+    """The state of each of `streams`; `judges` by the name of their lane."""
+    n = len(streams)
+    windows, forecasts, skipped = (np.zeros(n, np.int64) for _ in range(3))
+    warming = np.zeros(n, np.bool_)
+    rate_bpm, skill = np.full(n, np.nan), np.full(n, np.nan)
+    members: dict[Lane, list[int]] = {}
+    for i, stream in enumerate(streams):
+        for lane in stream.lanes:
+            members.setdefault(lane, []).append(i)
+    for lane, rows in members.items():
+        at = np.array(rows)
+        slots = np.array([streams[i].slot for i in rows])
+        judge = judges[lane.name]
+        windows[at] += lane.inferred[slots]
+        skipped[at] += lane.skipped[slots]
+        warming[at] |= lane.warming(slots)
+        if isinstance(judge, BeatJudge):
+            rate_bpm[at] = judge.rate_bpm(slots, np.array([streams[i].newest_ns for i in rows]))
+        elif isinstance(judge, ForecastJudge):
+            skill[at] = judge.scorer.skill(slots)
+            forecasts[at] += lane.inferred[slots]
+    numbers = zip(*(a.tolist() for a in (windows, forecasts, skipped, warming, rate_bpm, skill)), strict=True)
+    idents: dict[tuple[Lane, ...], tuple[str, ...]] = {}
+    found = []
+    for stream, (made, ahead, left_out, short, rate, better) in zip(streams, numbers, strict=True):
+        key = tuple(stream.lanes)
+        if key not in idents:
+            idents[key] = tuple(lane.card.ident for lane in key)
+        found.append(
+            StreamState(
+                stream=stream.name,
+                rate_hz=stream.rate_hz,
+                channels=stream.channels,
+                unit=stream.unit,
+                models=idents[key],
+                newest_ns=stream.newest_ns,
+                warming=short,
+                ledger=stream.ledger.counts,
+                windows=made,
+                forecasts=ahead,
+                skipped=left_out,
+                events=stream.events,
+                heart_rate_bpm=rate,
+                skill=better,
+            )
+        )
+    return found
