@@ -326,4 +326,3 @@ class Engine:
     def count_streams(self) -> int:
         """Streams that have come so far."""
         return len(self._intake.streams)
-
