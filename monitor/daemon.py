@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S = 5.0
 HEARTBEAT_S = 1.0
+_STATES = 128
+"""That are published in one go."""
 STALLED_S = 30.0
 """A turn of the pipeline that takes longer is stuck."""
 
@@ -143,7 +145,8 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DEADLINE_S):
                     await inferring
-                    self._publish_state("offline")
+                    await self._publish_states()
+                    self._publish_status("offline")
                     if self.doors.mqtt:
                         await self.doors.mqtt.drained()
             for task in (inferring, *background):
@@ -183,17 +186,24 @@ class Daemon:
         while True:
             self.pipeline.tick()
             self.desk.tick()
-            self._publish_state("online")
+            await self._publish_states()
+            self._publish_status("online")
             if not self._problems():
                 status = self.status()
                 self._notifier.alive(f"{status.streams} streams, {status.windows} windows, {status.events} events")
             await asyncio.sleep(min(HEARTBEAT_S, self._notifier.watchdog_s / 3 or HEARTBEAT_S))
 
-    def _publish_state(self, state: str) -> None:
-        states, status = self.engine.states(), self.status(state)
+    async def _publish_states(self) -> None:
+        """The state of every stream, some at a time: there may be thousands, and samples must not wait for them."""
+        for start in range(0, self.engine.count_streams(), _STATES):
+            for state in self.engine.some_states(start, start + _STATES):
+                for sink in self.doors.sinks:
+                    sink.state(state)
+            await asyncio.sleep(0)
+
+    def _publish_status(self, state: str) -> None:
+        status = self.status(state)
         for sink in self.doors.sinks:
-            for stream in states:
-                sink.state(stream)
             sink.status(status)
 
     def status(self, state: str = "online") -> Status:
