@@ -77,6 +77,7 @@ async def scene() -> AsyncIterator[Scene]:
             "feed.publish": feed,
             "feed.control": control,
             "alarm_log.path": f"{folder}/alarms.db",
+            "feed.history_s": "600",
         }
         log = folder / "daemon.log"
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]

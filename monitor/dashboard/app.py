@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App
@@ -17,9 +18,10 @@ from textual.theme import Theme
 
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.link import Link
-from monitor.dashboard.palette import DARK, MONO, Ink, Palette
+from monitor.dashboard.palette import Ink, Palette
 from monitor.dashboard.screen import WatchScreen
 from monitor.dashboard.state import Board
+from monitor.dashboard.themes import BASIC, MONO, PALETTES, rgb, theme_name
 
 FRAMES_S = 25
 FRAMES_OVER_SSH_S = 12
@@ -53,10 +55,13 @@ class Dashboard(App[None]):
         self.board, self.link, self.choices = board, link, choices
         self.frames_s, self.clock = frames_s, clock
         self._on_signals = on_signals
+        self.written: list[Path] = []
+        """Files that the watcher had written."""
         if self.no_color:
             choices.palette = MONO
-        self.register_theme(_theme(DARK))
-        self.theme = f"foretrace-{DARK.name}"
+        for palette in PALETTES:
+            self.register_theme(_theme(palette))
+        self.theme = theme_name(choices.palette)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """None but the one that takes all colours away: ours are no ANSI colours that need translation."""
@@ -80,19 +85,18 @@ class Dashboard(App[None]):
 
 
 def _theme(palette: Palette) -> Theme:
-    colours = palette.colours
     return Theme(
-        f"foretrace-{palette.name}",
-        primary=colours[Ink.LOW],
-        secondary=colours[Ink.TRACE],
-        accent=colours[Ink.FORECAST],
-        warning=colours[Ink.MEDIUM],
-        error=colours[Ink.HIGH],
-        success=colours[Ink.GOOD],
-        foreground=colours[Ink.TEXT],
-        background=colours[Ink.PAPER],
-        surface=colours[Ink.PANEL],
-        panel=colours[Ink.BAR],
+        theme_name(palette),
+        primary=rgb(palette, Ink.LOW),
+        secondary=rgb(palette, Ink.TRACE),
+        accent=rgb(palette, Ink.FORECAST),
+        warning=rgb(palette, Ink.MEDIUM),
+        error=rgb(palette, Ink.HIGH),
+        success=rgb(palette, Ink.GOOD),
+        foreground=rgb(palette, Ink.TEXT),
+        background=rgb(palette, Ink.PAPER),
+        surface=rgb(palette, Ink.PANEL),
+        panel=rgb(palette, Ink.BAR),
         dark=palette.is_dark,
     )
 
@@ -126,4 +130,9 @@ def run(
     board = Board()
     link = Link(board, feed, control, prefix=prefix, clock=time.monotonic, keys=keys)
     choices = Choices(selected=stream)
-    Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True).run()
+    app = Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True)
+    if app.console.color_system == "standard" and not app.no_color:
+        choices.palette = BASIC
+    app.run()
+    for path in app.written:
+        print(path)  # noqa: T201 - the dashboard has gone, and its messages with it

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from monitor.core.blocks import NS, Alarm, Kind
+from monitor.core.blocks import NS, Alarm, Kind, State
 from monitor.dashboard.choices import Choices, ForecastMode
 from monitor.dashboard.palette import Ink, Line, Part
 from monitor.dashboard.scale import number_text, seconds_text, time_base_s
@@ -62,6 +62,12 @@ def ago_text(board: Board, alarm: Alarm) -> str:
     return f"{seconds_text(float(round(seconds)) if seconds >= 10 else round(seconds, 1))} ago"
 
 
+def countdown(seconds: float) -> str:
+    """What is left of a silence."""
+    whole = math.ceil(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
 def title_of(alarm: Alarm) -> str:
     """What an alarm is about, in a word or two."""
     if alarm.kind is Kind.DEVIATION:
@@ -109,7 +115,9 @@ def _condition(board: Board, choices: Choices, now_s: float, address: str) -> Pa
         since = f" {seconds_text(int(silence))}" if silence is not None else f" nothing heard from {address}"
         return Part(f" {'✖' if blocks else 'x'} DISCONNECTED{since} ", Ink.INVERSE, Ink.BANNER_HIGH, bold=True)
     if choices.frozen is not None:
-        return Part(f" {'❚❚' if blocks else '||'} FROZEN ", Ink.INVERSE, Ink.BANNER_MEDIUM, bold=True)
+        back_s = choices.frozen.back_s
+        text = f"BACK {seconds_text(float(round(back_s, 1 if back_s < 10 else 0)))}" if back_s else "FROZEN"
+        return Part(f" {'❚❚' if blocks else '||'} {text} ", Ink.INVERSE, Ink.BANNER_MEDIUM, bold=True)
     view = board.streams.get(choices.selected)
     stale_s = view.stale_s(now_s) if view is not None else None
     if stale_s is not None:
@@ -127,9 +135,22 @@ def banner(board: Board, choices: Choices, now_s: float, address: str) -> Line:
         said_goodbye = board.status is not None and board.status.state == "offline"
         what = "The daemon has stopped" if said_goodbye else f"No word from the daemon at {address}"
         return (Part(f" {what}; {text}. Trying again by itself.", Ink.HIGH, Ink.PANEL, bold=True),)
-    calling = board.calling
+    calling, silenced = board.calling, board.silenced
+    left_s = board.silence_left_s(now_s)
+    silent = f"   {len(silenced)} silenced, calls again in {countdown(left_s)}" if silenced and left_s else ""
+    if not calling and silent:
+        alarm = silenced[0]
+        return (
+            Part(
+                f" {sign_of(alarm, choices)} {title_of(alarm)}  {alarm.stream}",
+                ink_of(alarm),
+                Ink.PANEL,
+                bold=True,
+            ),
+            Part(f"{silent}   [m] end   [a] acknowledge", Ink.TEXT, Ink.PANEL),
+        )
     if not calling:
-        frozen = "  The picture stands, data goes on: space goes back to live." if choices.frozen else ""
+        frozen = "  The picture stands, data goes on: end or space goes back to live." if choices.frozen else ""
         streams = len(board.streams)
         quiet = f" No alarm calls.  {streams} stream{'s' if streams != 1 else ''}.{frozen}"
         return (Part(quiet, Ink.DIM, Ink.PANEL), Part(f"  {DISCLAIMER}", Ink.FAINT, Ink.PANEL))
@@ -145,7 +166,8 @@ def banner(board: Board, choices: Choices, now_s: float, address: str) -> Line:
             ink,
             ground,
         ),
-        Part(f"{more}   [a] acknowledge", ink, ground, bold=True),
+        Part(f"{'   latched until acknowledged' if alarm.state is State.LATCHED else ''}{more}", ink, ground),
+        Part(f"{silent}   [a] acknowledge   [m] silence   [w] why", ink, ground, bold=True),
     )
 
 

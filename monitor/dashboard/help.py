@@ -14,10 +14,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from monitor.dashboard.bars import DISCLAIMER
+from monitor.dashboard.commands import COMMANDS
 
 SYMBOLS = {
     "plus": "+", "equals_sign": "=", "minus": "-", "comma": ",", "full_stop": ".", "question_mark": "?",
-    "up": "↑", "down": "↓",
+    "up": "↑", "down": "↓", "left": "←", "right": "→", "slash": "/", "colon": ":", "left_square_bracket": "[",
+    "right_square_bracket": "]", "shift+left": "Shift ←", "shift+right": "Shift →",
 }  # fmt: skip
 SIGNS = (
     ("▲▲▲ ▲▲ ▲ ◆", "priority of an alarm: high, medium, low; technical"),
@@ -51,6 +53,9 @@ class HelpScreen(ModalScreen[None]):
         for binding in self._shown:
             keys = "  ".join(SYMBOLS.get(key, key) for key in binding.key.split(","))
             table.add_row(Text(keys, "bold"), Text(binding.tooltip or binding.description))
+        table.add_row()
+        for command in COMMANDS:
+            table.add_row(Text(f":{command.name} {command.needs}".strip(), "bold"), Text(command.text))
         table.add_row()
         for sign, meaning in SIGNS:
             table.add_row(Text(sign, "bold"), Text(meaning))

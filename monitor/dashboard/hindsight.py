@@ -33,6 +33,7 @@ class Ghost:
     """Mean squared errors of the forecast, and of saying "it stays as it is"."""
     inside: float
     """Share of what came that lay inside the interval."""
+    model: str = ""
 
 
 class Skill(NamedTuple):
@@ -85,6 +86,7 @@ class Hindsight:
                 float(np.nanmean(off**2)),
                 float(np.nanmean(stays**2)),
                 float(inside.mean()),
+                pending.model,
             )
         )
 

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import zmq
 
-from monitor.control import Acknowledge, Client, GetAlarms, GetHistory, GetStatus, History, Overview, Request
-from monitor.core.blocks import Alarm
+from monitor.control import (
+    Acknowledge,
+    Client,
+    GetAlarms,
+    GetHistory,
+    GetModels,
+    GetNotes,
+    GetStatus,
+    History,
+    Overview,
+    Request,
+)
+from monitor.core.blocks import Alarm, Note
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
 from monitor.core.wire import (
     decode_beat,
@@ -36,6 +47,7 @@ ASK_S = 2.0
 RETRY_S = 0.5
 HISTORY_S = 30.0
 MOST_HISTORY_S = 600.0
+MANY_ALARMS = 500
 DETAILS = (b"samples", b"forecast", b"scores", b"beats")
 """What is subscribed for the streams that are shown; everything else comes for all of them."""
 
@@ -77,6 +89,8 @@ class Link:
         self._fetched: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._started_ns: int | None = None
+        self._brief: set[str] = set()
+        self.most_history_s = MOST_HISTORY_S
         self._socket = Socket(zmq.SUB, connect=feed, options={zmq.RCVHWM: QUEUE, **self._keys})
         self._socket.subscribe(b"all/" + self._prefix)
         self._socket.subscribe(self._prefix + b"monitor/status")
@@ -86,15 +100,31 @@ class Link:
         self._socket.close()
         self._hang_up()
 
+    def glance(self, streams: Iterable[str]) -> None:
+        """Receive samples of these streams too, and nothing else of them, to show them in little."""
+        wanted = set(streams) - self._wanted.keys()
+        for name in self._brief - wanted:
+            if name not in self._wanted:
+                self._socket.unsubscribe(self._prefix + name.encode() + b"/samples")
+                self._board.release(name)
+        for name in wanted - self._brief:
+            self._socket.subscribe(self._prefix + name.encode() + b"/samples")
+        self._brief = wanted
+
     def want(self, streams: Mapping[str, float]) -> None:
         """Receive samples of just these streams, and fetch so many seconds of their past."""
+        for name in self._brief & streams.keys():
+            self._brief.discard(name)
+            self._socket.unsubscribe(self._prefix + name.encode() + b"/samples")
         for name in self._wanted.keys() - streams.keys():
             self._each_detail(name, self._socket.unsubscribe)
             self._fetched.pop(name, None)
             self._board.release(name)
         for name in streams.keys() - self._wanted.keys():
             self._each_detail(name, self._socket.subscribe)
-        self._wanted = {name: min(max(seconds, HISTORY_S), MOST_HISTORY_S) for name, seconds in streams.items()}
+        self._wanted = {
+            name: min(max(seconds, HISTORY_S), self.most_history_s) for name, seconds in streams.items()
+        }
         if self._unfetched():
             self._woken.set()
 
@@ -131,7 +161,7 @@ class Link:
         name, _, what = topic.rpartition("/")
         if len(frames) != 2 or what not in _DECODERS:
             raise SchemaError(f"expected a topic and what it carries, got {topic[:80]!r}, {len(frames)} frames")
-        if what.encode() in DETAILS and name not in self._wanted:
+        if what.encode() in DETAILS and name not in self._wanted and name not in self._brief:
             return None  # it was on its way when we stopped looking
         message = _DECODERS[what](frames[1])
         for each in message if isinstance(message, list) else [message]:
@@ -163,7 +193,11 @@ class Link:
             board.fold_overview(overview.status, overview.streams, self._clock())
             self._started_ns = overview.status.started_ns
             self._fetched = {}
-            board.fold_alarms(await self._ask(GetAlarms(), list[Alarm]))
+            board.fold_alarms(await self._ask(GetAlarms(limit=MANY_ALARMS), list[Alarm]))
+            with contextlib.suppress(MonitorError):  # an older daemon knows of no notes, and shows no cards
+                board.fold_notes(await self._ask(GetNotes(), list[Note]))
+            with contextlib.suppress(MonitorError):
+                board.fold_models(await self._ask(GetModels(), list[dict[str, Any]]))
         for name in self._unfetched():
             await self._fetch(name, self._wanted[name])
 
@@ -182,6 +216,13 @@ class Link:
         """Acknowledge an alarm; raises MonitorError when the daemon does not or cannot."""
         for alarm in await self._ask(Acknowledge(alarm_id), list[Alarm]):
             self._board.fold(alarm, self._clock())
+
+    async def say(self, request: Request, kind: type[T]) -> T:
+        """Tell the daemon something; raises MonitorError when it does not or cannot."""
+        said = await self._ask(request, kind)
+        if isinstance(said, Alarm | Note):
+            self._board.fold(said, self._clock())
+        return said
 
     async def _ask(self, request: Request, kind: type[T]) -> T:
         async with self._asking:

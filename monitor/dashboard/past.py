@@ -86,3 +86,16 @@ def draw_past(past: Past | None, newest_ns: int, rows: int, columns: int, glyphs
             cells.write(1, round(columns * share_of_width), text, Ink.DIM)
         cells.write(1, columns - 3, "now", Ink.DIM)
     return cells
+
+
+def moment_at(column: int, columns: int, piece_ns: int, newest_ns: int) -> int:
+    """The data time in the middle of a column."""
+    return newest_ns - round((1 - (column + 0.5) / max(columns, 1)) * PIECES * piece_ns)
+
+
+def mark_moment(cells: Cells, piece_ns: int, newest_ns: int, t_ns: int) -> None:
+    """Show where the cursor stands."""
+    columns = cells.glyph.shape[1]
+    column = columns - 1 - int((newest_ns - t_ns) / (PIECES * piece_ns) * columns)
+    if 0 <= column < columns:
+        cells.ground[:, column] = Ink.SELECTED

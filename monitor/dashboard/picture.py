@@ -99,7 +99,7 @@ def draw_lane(
     position = timing.position(times)
     live = _Curve(*envelope(position, values[:, channel].astype(np.float64), timing.columns))
     ahead = _ahead(view, channel, timing) if options.forecast and options.alive else None
-    shown = auto.fit(*_extent(live, ahead), trace.newest_ns).zoomed(options.gain_steps)
+    shown = auto.fit(*_extent(live, ahead), timing.head * timing.column_ns).zoomed(options.gain_steps)
     frame = _Frame(timing, rows, shown, glyphs)
 
     cells = graticule(frame.rows, columns, timing, shown, glyphs) if options.grid else Cells.blank(rows, columns)
@@ -183,9 +183,11 @@ def _extent(live: _Curve, ahead: _Ahead | None) -> tuple[float, float]:
 
 def _bands(view: StreamView, timing: Timing) -> Iterator[tuple[Band, int, int]]:
     """The flagged spans in sight, and their first column and the one after their last, by age."""
+    from_ns, to_ns = timing.first_ns, timing.first_ns + timing.columns * timing.column_ns
     for band in view.bands:
-        first, last = timing.position(np.array([band.from_ns, band.to_ns])).tolist()
-        if last >= 0 and first < timing.columns:
+        if band.to_ns >= from_ns and band.from_ns < to_ns:
+            first = (band.from_ns - from_ns) / timing.column_ns
+            last = (band.to_ns - from_ns) / timing.column_ns
             yield band, max(int(first), 0), min(max(int(last), int(first)) + 1, timing.columns)
 
 

@@ -8,21 +8,26 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 
-from monitor.core.errors import MonitorError
+from monitor.core.blocks import NS
+from monitor.dashboard import timemachine
+from monitor.dashboard.actions import Actions
 from monitor.dashboard.bars import KeyHint, Meter
 from monitor.dashboard.choices import Choices
-from monitor.dashboard.help import HelpScreen
+from monitor.dashboard.keys import KEYS
 from monitor.dashboard.link import Link
+from monitor.dashboard.palette import Palette
 from monitor.dashboard.stack import head_columns, window_wanted_s
-from monitor.dashboard.state import Board, is_live
+from monitor.dashboard.state import Board
+from monitor.dashboard.themes import theme_name
 from monitor.dashboard.widgets.alarms import AlarmTable
 from monitor.dashboard.widgets.bars import Banner, Footer, Header
 from monitor.dashboard.widgets.numerals import Numerals
 from monitor.dashboard.widgets.overlay import BeatOverlay
+from monitor.dashboard.widgets.overview import Overview
+from monitor.dashboard.widgets.prompt import Prompt
 from monitor.dashboard.widgets.streams import StreamList
 from monitor.dashboard.widgets.strip import PastStrip
 from monitor.dashboard.widgets.waveform import Waveforms
@@ -31,40 +36,17 @@ PANELS_S = 0.2
 """Seconds between updates of everything but the waveforms; a key shows at once."""
 
 
-class WatchScreen(Screen[None]):
+class WatchScreen(Actions):
     """Waveforms, numbers, alarms and streams."""
 
     AUTO_FOCUS = "StreamList"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "freeze", "Freeze", tooltip="Let the picture stand, or go back to live; data goes on"),
-        Binding("a", "acknowledge", "Ack", tooltip="Acknowledge the selected alarm, else the most urgent"),
-        Binding(
-            "up,k", "step(-1)", "Stream", key_display="↑↓", tooltip="Choose a stream, or an alarm in its table"
-        ),
-        Binding("down,j", "step(1)", "Stream", show=False, tooltip="The same, downwards"),
-        Binding("plus,equals_sign", "gain(1)", "Gain", key_display="+-", tooltip="Enlarge the selected stream"),
-        Binding("minus", "gain(-1)", "Gain", show=False, tooltip="Reduce the selected stream"),
-        Binding("0", "auto_gain", "Auto gain", show=False, tooltip="Gain as it fits by itself"),
-        Binding("full_stop", "time(1)", "Time", key_display=",.", tooltip="Show more time"),
-        Binding("comma", "time(-1)", "Time", show=False, tooltip="Show less time"),
-        Binding("s", "switch('sweeps')", "Sweep", tooltip="Sweep with an erase bar, or scroll"),
-        Binding("f", "switch('forecast')", "Forecast", tooltip="Forecast ahead; ahead and past ones; none"),
-        Binding("g", "switch('grid')", "Grid", tooltip="Grid on or off"),
-        Binding("p", "pin", "Pin", tooltip="Keep the selected stream on the screen, or let it go"),
-        Binding("v", "switch('glyphs')", "Glyphs", tooltip="Braille, quadrants, half blocks, ASCII, sextants"),
-        Binding("tab", "app.focus_next", "Table", show=False, tooltip="From the streams to the alarms and back"),
-        Binding("enter", "go", "Go", show=False, tooltip="Go to the stream of the selected alarm"),
-        Binding("escape", "home", "Home", show=False, tooltip="Select no alarm; back to the streams, and to live"),
-        Binding("q", "app.quit", "Quit", tooltip="Quit; the daemon goes on"),
-        Binding("question_mark", "help", "Help", key_display="?", tooltip="This help"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
 
     def __init__(
         self, board: Board, link: Link, choices: Choices, frames_s: float, clock: Callable[[], float]
     ) -> None:
-        super().__init__()
-        self._board, self._link, self._choices = board, link, choices
-        self._frames_s, self._clock = frames_s, clock
+        super().__init__(board, link, choices, clock)
+        self._frames_s = frames_s
         self._drawn: object = None
         self._choices_shown = -1
         self._panels_at_s = float("-inf")
@@ -82,17 +64,17 @@ class WatchScreen(Screen[None]):
             with Vertical(id="side"):
                 yield Numerals(id="numerals")
                 yield BeatOverlay(id="beats")
+        yield Overview(id="overview")
         with Horizontal(id="tables"):
             yield AlarmTable(id="alarms")
             yield StreamList(id="streams")
         yield Footer(id="footer")
+        yield Prompt(id="prompt")
 
     def on_mount(self) -> None:
         """Begin to draw."""
         self.query_one(Footer).hints = tuple(
-            KeyHint(b.key_display or b.key, b.description, b.action)
-            for b in self.BINDINGS
-            if isinstance(b, Binding) and b.show
+            KeyHint(b.key_display or b.key, b.description, b.action) for b in KEYS if b.show
         )
         self.set_interval(1 / self._frames_s, self.draw)
 
@@ -106,15 +88,17 @@ class WatchScreen(Screen[None]):
 
     def draw(self) -> None:
         """One frame: the waveforms when anything in them moved, the rest a few times a second."""
-        now_s = self._clock()
-        self._choices.settle(self._board.names)
-        self._draw_waveforms(now_s)
-        if self._choices.version != self._choices_shown or not 0 <= now_s - self._panels_at_s < PANELS_S:
-            self._choices_shown, self._panels_at_s = self._choices.version, now_s
+        now_s = self.clock()
+        self.choices.settle(self.board.names)
+        self.choices.refresh(self.board)
+        if not self.choices.overview:
+            self._draw_waveforms(now_s)
+        if self.choices.version != self._choices_shown or not 0 <= now_s - self._panels_at_s < PANELS_S:
+            self._choices_shown, self._panels_at_s = self.choices.version, now_s
             self._update_panels(now_s)
 
     def _draw_waveforms(self, now_s: float) -> None:
-        board, choices, waveforms = self._board, self._choices, self.query_one(Waveforms)
+        board, choices, waveforms = self.board, self.choices, self.query_one(Waveforms)
         heads = head_columns(board, choices, now_s, waveforms.size.width)
         silence_s = None if board.is_connected(now_s) else int(board.silence_s(now_s) or 0)
         known = board.version if choices.frozen is None else board.alarm_version
@@ -128,8 +112,14 @@ class WatchScreen(Screen[None]):
         self._frame_times.append(now_s)
 
     def _update_panels(self, now_s: float) -> None:
-        board, choices, address = self._board, self._choices, self._link.feed
-        self._link.want(window_wanted_s(board, choices))
+        board, choices, address = self.board, self.choices, self.link.feed
+        self.set_class(choices.overview, "-overview")
+        self._put_on(choices.palette)
+        self.link.want(window_wanted_s(board, choices))
+        overview = self.query_one(Overview)
+        self.link.glance(overview.page.names if choices.overview and overview.page is not None else ())
+        if choices.overview:
+            overview.update(board, choices, now_s)
         frames = sum(1 for t in self._frame_times if now_s - t < 1.0)
         self.query_one(Header).update(board, choices, Meter(frames, self._draw_ms), now_s, address)
         self.query_one(Banner).update(board, choices, now_s, address)
@@ -140,82 +130,42 @@ class WatchScreen(Screen[None]):
         self.query_one(StreamList).update(board, choices, now_s)
         self.query_one(Footer).update(choices)
 
-    # keys
-
-    def action_freeze(self) -> None:
-        """Let the picture stand, or go back to live."""
-        self._choices.freeze(self._board, self._clock())
-
-    def action_switch(self, what: str) -> None:
-        """Switch one of the ways to look at it."""
-        self._choices.toggle(what)
-
-    def action_gain(self, by: int) -> None:
-        """Enlarge or reduce."""
-        self._choices.step_gain(by)
-
-    def action_auto_gain(self) -> None:
-        """Gain as it fits."""
-        self._choices.auto_gain()
-
-    def action_time(self, by: int) -> None:
-        """Show more or less time."""
-        self._choices.step_time(by)
-
-    def action_step(self, by: int) -> None:
-        """The next or previous stream, or alarm where the alarm table has the focus."""
-        if isinstance(self.focused, AlarmTable):
-            self._choices.step_alarm(self._board, by)
-        else:
-            self._choices.step_stream(self._board.names, by)
-
-    def action_pin(self) -> None:
-        """Keep the selected stream on the screen."""
-        self._choices.pin()
-
-    def action_go(self) -> None:
-        """Go to the stream of the selected alarm."""
-        alarm = self._board.alarm(self._choices.alarm_id)
-        if alarm is not None and alarm.stream in self._board.streams:
-            self._choices.select(alarm.stream)
-
-    def action_home(self) -> None:
-        """Back to how it began."""
-        self._choices.select_alarm("")
-        if self._choices.frozen is not None:
-            self.action_freeze()
-        self.query_one(StreamList).focus()
-
-    def action_acknowledge(self) -> None:
-        """Acknowledge the selected alarm if it calls, else the most urgent one that does."""
-        alarm = self._board.alarm(self._choices.alarm_id)
-        if alarm is None or alarm.acknowledged or not is_live(alarm):
-            alarm = next(iter(self._board.calling), None)
-        if alarm is None:
-            self.notify("There is no alarm to acknowledge.", timeout=2)
-        else:
-            self.run_worker(self._acknowledge(alarm.id), name="acknowledge")
-
-    async def _acknowledge(self, alarm_id: str) -> None:
-        try:
-            await self._link.acknowledge(alarm_id)
-        except MonitorError as error:
-            self.notify(str(error), title="Not acknowledged", severity="error")
-
-    def action_help(self) -> None:
-        """Show what every key does."""
-        self.app.push_screen(HelpScreen([b for b in self.BINDINGS if isinstance(b, Binding)]))
+    def _put_on(self, palette: Palette) -> None:
+        name = theme_name(palette)
+        if self.app.theme != name:
+            self.app.theme = name
 
     # the mouse
 
     def on_stream_list_chosen(self, message: StreamList.Chosen) -> None:
         """A stream was clicked on."""
-        self._choices.select(message.stream)
+        self.choices.select(message.stream)
 
     def on_waveforms_chosen(self, message: Waveforms.Chosen) -> None:
-        """A lane was clicked on."""
-        self._choices.select(message.stream)
+        """A lane was clicked on; in a picture that stands, the cursor goes there."""
+        self.choices.select(message.stream)
+        if self.choices.frozen is not None:
+            ago_s = (self.choices.frozen.head_ns(message.stream) - message.t_ns) / NS
+            self.choices.move(cursor_s=ago_s)
+
+    def on_waveforms_turned(self, message: Waveforms.Turned) -> None:
+        """The wheel was turned: back and on in time, or more and less of it."""
+        if message.zooms:
+            self.choices.step_time(-message.by)
+        else:
+            by_s = 0.1 * message.by * timemachine.window_s(self.board, self.choices)
+            timemachine.scroll(self.board, self.choices, by_s, self.clock())
+
+    def on_past_strip_chosen(self, message: PastStrip.Chosen) -> None:
+        """A moment of the last minutes was clicked on, or dragged over."""
+        timemachine.go_to(self.board, self.choices, message.t_ns, self.clock())
+
+    def on_overview_chosen(self, message: Overview.Chosen) -> None:
+        """A tile was clicked on."""
+        self.choices.select(message.stream)
+        if message.twice:
+            self.choices.toggle("overview")
 
     def on_alarm_table_chosen(self, message: AlarmTable.Chosen) -> None:
         """An alarm was clicked on."""
-        self._choices.select_alarm(message.alarm_id)
+        self.choices.select_alarm(message.alarm_id)

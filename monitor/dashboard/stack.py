@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from monitor.core.blocks import NS
 from monitor.dashboard.bars import INKS
 from monitor.dashboard.choices import Choices, ForecastMode, LaneKey
+from monitor.dashboard.cursor import Cursor, draw_clock, draw_notes
 from monitor.dashboard.graticule import ROWS_A_LINE
 from monitor.dashboard.palette import TRACES, Ink
 from monitor.dashboard.picture import Options, draw_lane
+from monitor.dashboard.quality import BEST, Quality, bars, quality
 from monitor.dashboard.raster import Cells
 from monitor.dashboard.scale import GAIN_STEP, AutoRange, Range, number_text, round_step, seconds_text, time_base_s
 from monitor.dashboard.state import Board
@@ -29,6 +31,7 @@ class Picture:
     cells: Cells
     lanes: tuple[tuple[int, LaneKey], ...]
     """First row of each lane."""
+    timings: Mapping[str, Timing]
 
 
 class Stack:
@@ -36,6 +39,7 @@ class Stack:
 
     def __init__(self) -> None:
         self._ranges: dict[LaneKey, AutoRange] = {}
+        self._qualities: dict[LaneKey, tuple[int, Quality | None]] = {}
 
     def draw(self, board: Board, choices: Choices, rows: int, columns: int, now_s: float) -> Picture:
         """The picture at wall time `now_s`, for so many cells."""
@@ -45,12 +49,13 @@ class Stack:
         keys = choices.lanes(board, rows - axis_rows)
         if not keys or columns < 2:
             _say_waiting(cells)
-            return Picture(cells, ())
+            return Picture(cells, (), {})
         views = {name: choices.frozen.views.get(name, StreamView(name)) if choices.frozen else board.streams[name]
                  for name in names}  # fmt: skip
         timings = self._timings(choices, views, columns, now_s)
         ranges = self._ranges_for(keys)
         connected = board.is_connected(now_s)
+        frozen = choices.frozen
         height, spare = divmod(rows - axis_rows, len(keys))
         row, places = 0, []
         for index, key in enumerate(keys):
@@ -68,7 +73,12 @@ class Stack:
             place = slice(row, row + lane_rows)
             cells.glyph[place], cells.ink[place] = lane.cells.glyph, lane.cells.ink
             cells.ground[place] = lane.cells.ground
-            _label(cells, row, key, view, board, choices, lane.shown, lane_rows)
+            if key.channel == 0:
+                draw_notes(cells, row, board.notes_of(key.stream), timings[key.stream], choices.glyphs)
+            _label(cells, row, key, view, board, choices, lane.shown, lane_rows, self._quality(key, view))
+            if frozen is not None:
+                cursor = Cursor(timings[key.stream], frozen.cursor_ns(key.stream), choices.glyphs)
+                cursor.draw(cells, place, view, key.channel)
             if choices.frozen is None and not connected:
                 _say(cells, row + lane_rows // 2, " DISCONNECTED ", Ink.HIGH)
             elif choices.frozen is None and stale_s is not None:
@@ -76,12 +86,25 @@ class Stack:
             places.append((row, key))
             row += lane_rows
         if axis_rows:
-            _axis(cells, rows - 1, timings[_main(choices, names)], choices)
-        return Picture(cells, tuple(places))
+            main = _main(choices, names)
+            if frozen is None:
+                _axis(cells, rows - 1, timings[main], choices)
+            else:
+                draw_clock(cells, rows - 1, timings[main], frozen.cursor_ns(main), choices.glyphs)
+        return Picture(cells, tuple(places), timings)
 
     def _ranges_for(self, keys: list[LaneKey]) -> dict[LaneKey, AutoRange]:
         self._ranges = {key: self._ranges.get(key) or AutoRange() for key in keys}
+        self._qualities = {key: known for key, known in self._qualities.items() if key in self._ranges}
         return self._ranges
+
+    def _quality(self, key: LaneKey, view: StreamView) -> Quality | None:
+        """Of a lane's signal, looked at once a second of data."""
+        second = view.trace.newest_ns // NS if view.trace is not None else 0
+        known = self._qualities.get(key)
+        if known is None or known[0] != second:
+            known = self._qualities[key] = second, quality(view.trace, key.channel)
+        return known[1]
 
     def _timings(
         self, choices: Choices, views: Mapping[str, StreamView], columns: int, now_s: float
@@ -94,11 +117,11 @@ class Stack:
                 horizon_s = len(view.forecast.mean) / view.forecast.rate_hz
                 ahead[windows[name]] = max(ahead.get(windows[name], 0.0), horizon_s)
         dot_columns = columns * choices.glyphs.wide
-        heads = choices.frozen.heads_ns if choices.frozen else {}
+        frozen = choices.frozen
         return {
             name: Timing.of(
                 dot_columns, windows[name], ahead.get(windows[name], 0.0),
-                heads.get(name, 0) if choices.frozen else view.playhead.at(now_s), sweeps=choices.sweeps,
+                frozen.head_ns(name) if frozen else view.playhead.at(now_s), sweeps=choices.sweeps and not frozen,
             )
             for name, view in views.items()
         }  # fmt: skip
@@ -114,7 +137,15 @@ def _ink(key: LaneKey, view: StreamView) -> Ink:
 
 
 def _label(
-    cells: Cells, row: int, key: LaneKey, view: StreamView, board: Board, choices: Choices, shown: Range, rows: int
+    cells: Cells,
+    row: int,
+    key: LaneKey,
+    view: StreamView,
+    board: Board,
+    choices: Choices,
+    shown: Range,
+    rows: int,
+    found: Quality | None,
 ) -> None:
     """Name, channel and scale, over the upper left corner of a lane."""
     column, columns = 1, cells.glyph.shape[1]
@@ -139,11 +170,18 @@ def _label(
         gain = choices.gain_steps.get(key.stream, 0)
         scale = f"  {number_text(step, 1)} {view.unit or 'units'}/div"
         write(scale + (f" \N{MULTIPLICATION SIGN}{GAIN_STEP**gain:.2g}" if gain else ""), Ink.DIM)
+        if found is not None:
+            write(f"  {bars(found.level, blocks=choices.glyphs.has_blocks)}", _quality_ink(found))
+            write(f" {found.fault}" if found.fault else "", Ink.MEDIUM)
         if choices.frozen is None and view.state is not None and view.state.warming:
             write("  warming up", Ink.LOW)
     if choices.frozen is not None:
         write("  FROZEN", Ink.MEDIUM)
     write(" ", Ink.DIM)
+
+
+def _quality_ink(found: Quality) -> Ink:
+    return Ink.DIM if found.level == BEST else Ink.MEDIUM if found.level > 1 else Ink.HIGH
 
 
 def _say(cells: Cells, row: int, text: str, ink: Ink) -> None:
@@ -171,11 +209,13 @@ def _axis(cells: Cells, row: int, timing: Timing, choices: Choices) -> None:
 
 def window_wanted_s(board: Board, choices: Choices) -> dict[str, float]:
     """The streams whose samples are needed, each with how many seconds of them."""
-    return {
-        name: time_base_s(board.streams[name].rate_hz, choices.time_steps) * 1.2
-        for name in choices.streams_shown(board.names)
-        if name in board.streams
-    }
+    wanted = {}
+    for name in choices.streams_shown(board.names):
+        view = board.streams[name]
+        wanted[name] = time_base_s(view.rate_hz, choices.time_steps) * 1.2
+        if choices.frozen is not None and name in choices.frozen.heads_ns:
+            wanted[name] += max(view.newest_ns - choices.frozen.head_ns(name), 0) / NS
+    return wanted
 
 
 def head_columns(board: Board, choices: Choices, now_s: float, columns: int) -> tuple[int, ...]:

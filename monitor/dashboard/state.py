@@ -7,7 +7,8 @@ collection is bounded. Data times are compared with data times of the same strea
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from monitor.core.blocks import Alarm, Beat, Block, Event, Forecast, Note, Score, State, Verdict
 from monitor.core.wire import Status, StreamState
@@ -52,6 +53,8 @@ class Board:
         """Changes whenever an alarm, a note or the silence does."""
         self.notes: dict[str, Note] = {}
         """What was said and not taken back, by id."""
+        self.models: dict[str, dict[str, Any]] = {}
+        """What the cards of the models say, by NAME@VERSION."""
 
     # what comes in
 
@@ -92,6 +95,10 @@ class Board:
             known = self._alarms.get(alarm.id)
             if known is None or known.changed_ns <= alarm.changed_ns:
                 self.fold(alarm, 0.0)
+
+    def fold_models(self, cards: Iterable[Mapping[str, Any]]) -> None:
+        """Take the answer to GetModels in: the cards, by NAME@VERSION."""
+        self.models = {f"{card.get('name')}@{card.get('version')}": dict(card) for card in cards}
 
     def fold_notes(self, notes: Iterable[Note]) -> None:
         """Take the answer to GetNotes in; what was published since is newer and stays."""

@@ -17,8 +17,8 @@ from monitor.dashboard.hindsight import Hindsight, Skill
 from monitor.dashboard.past import Past
 from monitor.dashboard.trace import Playhead, Trace
 
-MAX_EVENTS = 256
-MAX_BEATS = 512
+MAX_EVENTS = 1024
+MAX_BEATS = 4096
 MAX_SCORES = 64
 JOIN_NS = 50_000_000
 """Flagged spans of one label closer than this are one band."""
@@ -42,6 +42,10 @@ class Band:
     kind: Kind
     rank: int = 0
     """0 technical, 1 low, 2 medium, 3 high."""
+    threshold: float = math.nan
+    model: str = ""
+    t_ns: int = 0
+    """The moment it is about."""
 
 
 def is_anomaly(score: Score) -> bool:
@@ -70,6 +74,8 @@ class StreamView:
         self.moved_s: float | None = None
         """Wall time at which its newest data time last changed; None before anything came."""
         self._newest_known_ns = -1
+        self.loads = 0
+        """How often its past was fetched."""
 
     def fold(self, message: Block | Forecast | Beat | Event | Alarm | StreamState | Score, now_s: float) -> None:
         """Take one message about this stream in."""
@@ -140,6 +146,7 @@ class StreamView:
 
     def fold_history(self, blocks: Iterable[Block], events: Iterable[Event], beats: Iterable[Beat]) -> None:
         """Put what the daemon kept before what has come since."""
+        self.loads += 1
         since, self.trace = self.trace, None
         newest_known_ns, moved_s, head = self._newest_known_ns, self.moved_s, self.playhead
         self.playhead = Playhead()
@@ -169,6 +176,7 @@ class StreamView:
 
     def _fold_event(self, event: Event) -> None:
         band = Band(event.start_ns, max(event.end_ns, event.start_ns), event.label, event.score, event.kind)
+        band.threshold, band.model, band.t_ns = event.threshold, event.model, event.t_ns
         self._add_band(band)
 
     def _add_band(self, band: Band) -> None:

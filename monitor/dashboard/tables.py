@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from monitor.core.blocks import Alarm, State
+from monitor.core.blocks import NS, Alarm, State
 from monitor.dashboard.bars import ago_text, clock_text, ink_of, sign_of, title_of
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.digits import ROWS as DIGIT_ROWS
 from monitor.dashboard.digits import big
+from monitor.dashboard.listing import trouble
 from monitor.dashboard.palette import Ink, Line, Part
 from monitor.dashboard.readings import Reading
 from monitor.dashboard.scale import number_text
@@ -28,11 +29,13 @@ class Column(NamedTuple):
 
 ALARM_COLUMNS = (
     Column("", 4, 0), Column("Time", 13, 3), Column("Event", 18, 1), Column("Stream", 14, 2),
-    Column("State", 9, 4), Column("Score", 12, 5), Column("Raised", 11, 6), Column("Model", 20, 7),
+    Column("State", 10, 4), Column("Score", 12, 5), Column("Raised", 11, 6), Column("Said", 6, 7),
+    Column("Model", 20, 8),
 )  # fmt: skip
 STREAM_COLUMNS = (
     Column("", 2, 0), Column("Stream", 15, 1), Column("State", 9, 2), Column("HR", 4, 6), Column("Hz", 5, 5),
-    Column("Received", 9, 4), Column("Missing", 8, 3), Column("Events", 7, 7),
+    Column("Received", 9, 4), Column("Missing", 8, 3), Column("Score", 6, 7), Column("Lag", 6, 8),
+    Column("Events", 7, 9),
 )  # fmt: skip
 
 
@@ -79,7 +82,7 @@ class Table(NamedTuple):
 def alarm_table(board: Board, choices: Choices, width: int, height: int, *, focused: bool) -> Table:
     """Alarms by urgency; the selected one, or the one that `a` would acknowledge, stands out."""
     shown = columns_that_fit(ALARM_COLUMNS, width)
-    alarms = board.alarms
+    alarms = choices.alarms(board)
     at = next((i for i, alarm in enumerate(alarms) if alarm.id == choices.alarm_id), -1)
     start = first_row(at, height - 1, len(alarms))
     lines, keys = [_heading(ALARM_COLUMNS, shown, focused=focused)], [""]
@@ -87,7 +90,8 @@ def alarm_table(board: Board, choices: Choices, width: int, height: int, *, focu
         lines.append(_alarm_row(board, choices, alarm, shown))
         keys.append(alarm.id)
     if not alarms and height > 1:
-        lines.append((Part("  no alarms yet", Ink.FAINT, Ink.PANEL),))
+        text = "  no alarm matches" if choices.alarm_filter else "  no alarms yet"
+        lines.append((Part(text, Ink.FAINT, Ink.PANEL),))
     return Table(lines, keys)
 
 
@@ -95,8 +99,10 @@ def _alarm_row(board: Board, choices: Choices, alarm: Alarm, shown: list[int]) -
     calls = is_live(alarm) and not alarm.acknowledged
     ground = Ink.SELECTED if alarm.id == choices.alarm_id else Ink.PANEL
     texts = (
-        sign_of(alarm, choices), clock_text(alarm.raised_ns), title_of(alarm), alarm.stream, state_text(alarm),
-        f"{alarm.score:.2f}/{number_text(alarm.threshold, 2)}", ago_text(board, alarm), alarm.model,
+        sign_of(alarm, choices), clock_text(alarm.raised_ns), title_of(alarm), alarm.stream,
+        state_text(board, alarm),
+        f"{alarm.score:.2f}/{number_text(alarm.threshold, 2)}", ago_text(board, alarm),
+        board.verdict(alarm.id), alarm.model,
     )  # fmt: skip
     cells = [(texts[i], ALARM_COLUMNS[i].width) for i in shown]
     live_ink = ink_of(alarm) if calls and alarm.priority == "high" else Ink.TEXT
@@ -104,10 +110,12 @@ def _alarm_row(board: Board, choices: Choices, alarm: Alarm, shown: list[int]) -
     return _row(cells, ink, ground, bold=calls, first=ink_of(alarm) if is_live(alarm) else Ink.FAINT)
 
 
-def state_text(alarm: Alarm) -> str:
-    """Where the alarm is in its life, in a word; acknowledged says so."""
+def state_text(board: Board, alarm: Alarm) -> str:
+    """Where the alarm is in its life, in a word; acknowledged and silenced say so."""
     if alarm.acknowledged and is_live(alarm):
         return "✓ seen"
+    if alarm in board.silenced:
+        return "silenced"
     return "over" if alarm.state in (State.CLEARED, State.OK) else alarm.state.value
 
 
@@ -116,7 +124,7 @@ def stream_table(
 ) -> Table:
     """The streams with their state and what became of their samples."""
     shown = columns_that_fit(STREAM_COLUMNS, width)
-    names = board.names
+    names = choices.listed(board)
     at = names.index(choices.selected) if choices.selected in names else -1
     start = first_row(at, height - 1, len(names))
     connected = board.is_connected(now_s)
@@ -125,14 +133,15 @@ def stream_table(
         word, ink = condition(board, board.streams[name], now_s, connected=connected)
         mark = "*" if name in choices.pinned else "▪" if name in shown_names else ""
         texts = (mark if choices.glyphs.has_blocks else mark.replace("▪", "-"), name, word,
-                 *_counts(board.streams[name]))  # fmt: skip
+                 *_counts(board, board.streams[name]))  # fmt: skip
         cells = [(texts[i], STREAM_COLUMNS[i].width) for i in shown]
         is_selected = name == choices.selected
         ground = Ink.SELECTED if is_selected else Ink.PANEL
         lines.append(_stream_row(cells, shown, ink, ground, bold=is_selected))
         keys.append(name)
     if not names and height > 1:
-        lines.append((Part("  no streams yet", Ink.FAINT, Ink.PANEL),))
+        text = "  no stream matches" if choices.filter else "  no streams yet"
+        lines.append((Part(text, Ink.FAINT, Ink.PANEL),))
     return Table(lines, keys)
 
 
@@ -160,13 +169,23 @@ def condition(board: Board, view: StreamView, now_s: float, *, connected: bool) 
     return "live", Ink.GOOD
 
 
-def _counts(view: StreamView) -> tuple[str, ...]:
+def lag_text(board: Board, view: StreamView) -> str:
+    """How far its newest sample lies behind the daemon's clock, where it keeps time with it."""
+    if board.status is None or not view.newest_ns:
+        return ""
+    lag_s = (board.status.now_ns - view.newest_ns) / NS
+    return f"{lag_s:.1f}s" if -1 < lag_s < 60 else f"{lag_s / 60:.0f}m" if 0 < lag_s < 6000 else ""
+
+
+def _counts(board: Board, view: StreamView) -> tuple[str, ...]:
     if view.state is None:
-        return ("", number_text(view.rate_hz) if view.rate_hz else "", "", "", "")
+        return ("", number_text(view.rate_hz) if view.rate_hz else "", "", "", "", "", "")
     ledger, rate = view.state.ledger, view.state.heart_rate_bpm
+    share = trouble(view)
     return (
         f"{rate:.0f}" if math.isfinite(rate) else "", number_text(view.state.rate_hz),
-        count_text(ledger.received), count_text(ledger.missing), count_text(view.state.events),
+        count_text(ledger.received), count_text(ledger.missing), f"{share:.0%}" if share else "",
+        lag_text(board, view), count_text(view.state.events),
     )  # fmt: skip
 
 

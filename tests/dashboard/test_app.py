@@ -22,10 +22,11 @@ from textual.filter import NoColor
 from monitor.core.errors import Unreachable
 from monitor.dashboard.app import FRAMES_OVER_SSH_S, FRAMES_S, Dashboard, default_frames_s
 from monitor.dashboard.choices import Choices, ForecastMode
+from monitor.dashboard.keys import KEYS
 from monitor.dashboard.link import Link
-from monitor.dashboard.palette import MONO
 from monitor.dashboard.screen import WatchScreen
 from monitor.dashboard.state import Board
+from monitor.dashboard.themes import MONO
 from monitor.dashboard.widgets.alarms import AlarmTable
 from monitor.dashboard.widgets.bars import Banner, Footer, Header
 from monitor.dashboard.widgets.numerals import Numerals
@@ -36,6 +37,9 @@ from monitor.dashboard.widgets.waveform import Waveforms
 from tests.dashboard.conftest import Clock, until
 from tests.dashboard.making import alarm, beat, block, event, forecast, score, state, status
 
+LEAVING = {"q", "question_mark", "w", "slash", "colon", "n", "e", "c", "P"}
+"""Keys that leave the screen or write files."""
+
 
 class StubLink:
     """Remembers what it was asked for."""
@@ -45,6 +49,8 @@ class StubLink:
     def __init__(self) -> None:
         self.wanted: dict[str, float] = {}
         self.acknowledged: list[str] = []
+        self.glanced: list[str] = []
+        self.said: list[object] = []
         self.fails = False
         self.closed = False
 
@@ -58,6 +64,14 @@ class StubLink:
         if self.fails:
             raise Unreachable("no daemon answered")
         self.acknowledged.append(alarm_id)
+
+    def glance(self, streams) -> None:
+        self.glanced = list(streams)
+
+    async def say(self, request, kind):
+        if self.fails:
+            raise Unreachable("no daemon answered")
+        self.said.append(request)
 
     def close(self) -> None:
         self.closed = True
@@ -219,7 +233,7 @@ async def test_any_size_and_back():
 @pytest.mark.parametrize("size", [(20, 5), (80, 24), (300, 90)])
 async def test_every_key_at_every_size(size):
     async with watching(size=size) as watcher:
-        keys = [k for b in WatchScreen.BINDINGS for k in b.key.split(",") if k not in ("q", "question_mark")]
+        keys = [k for b in KEYS for k in b.key.split(",") if k not in LEAVING]
         await watcher.press(*keys, *reversed(keys))
         assert watcher.app.is_running
 
@@ -271,7 +285,7 @@ async def test_help_comes_from_the_bindings():
         await watcher.press("question_mark")
         table = watcher.app.screen._table()
         shown = [str(cell) for cell in table.columns[1]._cells]
-        for binding in WatchScreen.BINDINGS:
+        for binding in KEYS:
             assert binding.tooltip in shown
         assert "not a medical device" in str(watcher.app.screen.query_one("#help").border_subtitle)
         await watcher.press("escape")

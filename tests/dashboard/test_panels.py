@@ -85,7 +85,7 @@ def test_the_banner_of_the_most_urgent_alarm():
         state(newest_s=12), alarm("a", 10.0, priority="high", score=0.97, threshold=0.8), alarm("b"), alarm("c")
     )
     text = line(banner(board, chosen(board), 0.0, ADDRESS))
-    assert text == " ▲▲▲ V  s  score 0.97, limit 0.80  2 s ago   +2 more   [a] acknowledge"
+    assert text == " ▲▲▲ V  s  score 0.97, limit 0.80  2 s ago   +2 more   [a] acknowledge   [m] silence   [w] why"
 
 
 def test_only_a_high_priority_flashes():
@@ -183,7 +183,7 @@ def test_the_stream_table():
         state("quiet", newest_s=1),
         alarm("a", stream="quiet", priority="high"),
     )
-    table = stream_table(board, chosen(board), ["ecg/208"], 70, 6, 0.0, focused=False)
+    table = stream_table(board, chosen(board), ["ecg/208"], 90, 6, 0.0, focused=False)
     text = table_text(table)
     assert text[1].split() == ["▪", "ecg/208", "live", "72", "360", "123k", "12", "3"]
     assert "warming" in text[2]

@@ -7,12 +7,13 @@ import pytest
 
 from monitor.core.blocks import NS, Kind, State
 from monitor.dashboard.choices import Choices, ForecastMode, LaneKey
-from monitor.dashboard.palette import MONO, Ink
+from monitor.dashboard.palette import Ink
 from monitor.dashboard.picture import Options, draw_lane
 from monitor.dashboard.raster import ASCII, BRAILLE, GLYPHS, Cells
 from monitor.dashboard.scale import AutoRange
 from monitor.dashboard.stack import Stack, window_wanted_s
 from monitor.dashboard.state import Board
+from monitor.dashboard.themes import MONO
 from monitor.dashboard.timing import Timing
 from tests.dashboard.making import T0, alarm, at, block, event, forecast, state, status
 

@@ -10,6 +10,7 @@ import pytest
 from monitor.core.blocks import Kind, State
 from monitor.core.wire import LedgerCounts
 from monitor.dashboard.state import MAX_ALARMS, MAX_STREAMS, Board
+from monitor.dashboard.stream import MAX_BEATS, MAX_EVENTS
 from tests.dashboard.making import alarm, at, beat, block, event, forecast, score, state, status
 
 
@@ -249,12 +250,12 @@ def test_technical_events_have_no_rank():
 
 def test_bands_beats_and_scores_are_bounded():
     board = Board()
-    for i in range(600):
+    for i in range(5000):
         board.fold(event(2 * i, 2 * i + 1), 0.0)
         board.fold(beat(i), 0.0)
         board.fold([score(i, 1.0, label=f"l{i}")], 0.0)
     view = board.streams["s"]
-    assert (len(view.bands), len(view.beats), len(view.scores)) == (256, 512, 64)
+    assert (len(view.bands), len(view.beats), len(view.scores)) == (MAX_EVENTS, MAX_BEATS, 64)
 
 
 # beats and scores

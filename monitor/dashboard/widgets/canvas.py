@@ -7,8 +7,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from monitor.dashboard.palette import DARK, Palette
+from monitor.dashboard.palette import Palette
 from monitor.dashboard.raster import Cells
+from monitor.dashboard.themes import DARK
 from monitor.dashboard.widgets.inks import strip, style
 
 

@@ -7,7 +7,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from monitor.dashboard.choices import Choices
-from monitor.dashboard.palette import DARK, Line, Palette
+from monitor.dashboard.palette import Line, Palette
+from monitor.dashboard.themes import DARK
 from monitor.dashboard.widgets.inks import strip
 
 
