@@ -15,7 +15,7 @@ from monitor.core.errors import MonitorError
 VERBS = {
     "demo": ("monitor.verbs.demo", "See it work: a real ECG and a noisy sine, watched live."),
     "run": ("monitor.verbs.daemon", "Run the daemon."),
-    "watch": ("monitor.verbs.client", "Open the dashboard of a running daemon."),
+    "watch": ("monitor.verbs.watch", "Open the dashboard of a running daemon, or of a recording."),
     "replay": ("monitor.verbs.replay", "Send a recording to a daemon."),
     "simulate": ("monitor.verbs.senders", "Send a simulated signal to a daemon."),
     "alarms": ("monitor.verbs.client", "List or acknowledge alarms."),

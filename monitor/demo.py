@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -25,9 +26,12 @@ from monitor.control import Client, GetStatus, Overview
 from monitor.core.blocks import Event
 from monitor.core.errors import MonitorError, Unreachable
 from monitor.core.wire import Status, StreamState, decode_event, decode_state, decode_status
+from monitor.recordings import read_recording
 from monitor.sockets import Socket
 
 START_S = 20.0
+SPARE_S = 60.0
+UNNAMED = re.compile(r"[^A-Za-z0-9_-]+")
 SETTLE_S = 10.0
 SPIKES_A_MINUTE = 20
 ECG = "ecg/208"
@@ -42,6 +46,7 @@ class Scene:
     feed: str
     control: str
     samples: str
+    reliable: str
     daemon: Process
     senders: list[Process] = field(default_factory=list)
 
@@ -67,23 +72,25 @@ async def _start(arguments: list[str], *, stdout: int = DEVNULL, stderr: Any = N
 
 
 @contextlib.asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
+async def scene(history_s: float = 600.0) -> AsyncIterator[Scene]:
     """Start a daemon on sockets of its own; stop it, and whatever sends to it, at the end."""
     with tempfile.TemporaryDirectory(prefix="foretrace-") as name:
         folder = Path(name)
-        samples, feed, control = (f"ipc://{folder}/{part}" for part in ("samples", "feed", "control"))
+        parts = ("samples", "reliable", "feed", "control")
+        samples, reliable, feed, control = (f"ipc://{folder}/{part}" for part in parts)
         settings = {
             "zeromq.listen": samples,
+            "zeromq.listen_reliable": reliable,
             "feed.publish": feed,
             "feed.control": control,
             "alarm_log.path": f"{folder}/alarms.db",
-            "feed.history_s": "600",
+            "feed.history_s": str(history_s),
         }
         log = folder / "daemon.log"
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         with log.open("wb") as stderr:
             daemon = await _start(["run", *flags], stderr=stderr)
-        running = Scene(feed, control, samples, daemon)
+        running = Scene(feed, control, samples, reliable, daemon)
         try:
             await _wait_until_it_answers(running, log)
             yield running
@@ -121,22 +128,32 @@ async def watched() -> int:
     """Run the demo with its dashboard in front, until the user quits it; the dashboard's exit code."""
     async with scene() as running:
         await running.send(speed=1.0, seconds=None)
-        dashboard = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "monitor",
-            "watch",
-            "--feed",
-            running.feed,
-            "--control",
-            running.control,
-            "--stream",
-            ECG,
+        return await _watch(running, ["--stream", ECG])
+
+
+async def reviewed(recording: str, rate_hz: float | None, stream: str, theme: str) -> int:
+    """Live through a recording as fast as it goes, and look at what came of it until the user quits."""
+    read = read_recording(recording, rate_hz)
+    length_s = len(read.values) / read.rate_hz
+    name = stream or f"ecg/{UNNAMED.sub('-', read.name) or 'recording'}"
+    async with scene(length_s + SPARE_S) as running:
+        block = str(max(round(read.rate_hz / 4), 1))
+        how = ["--stream", name, "--own-times", "--speed", "0", "--block", block]
+        rate = ["--rate", str(rate_hz)] if rate_hz else []
+        running.senders.append(
+            await _start(["replay", recording, "--to", f"reliable+{running.reliable}", *how, *rate])
         )
-        try:
-            return await dashboard.wait()
-        finally:
-            await _stop([dashboard])
+        look = ["--theme", theme] if theme else []
+        return await _watch(running, ["--stream", name, "--length", str(length_s), *look])
+
+
+async def _watch(running: Scene, arguments: list[str]) -> int:
+    where = ["--feed", running.feed, "--control", running.control]
+    dashboard = await asyncio.create_subprocess_exec(sys.executable, "-m", "monitor", "watch", *where, *arguments)
+    try:
+        return await dashboard.wait()
+    finally:
+        await _stop([dashboard])
 
 
 async def headless(seconds: float, speed: float, tell: Callable[[str], None]) -> dict[str, Any]:

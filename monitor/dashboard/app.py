@@ -16,12 +16,13 @@ from textual.binding import BindingType
 from textual.filter import LineFilter, NoColor
 from textual.theme import Theme
 
+from monitor.core.errors import ConfigError
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.link import Link
 from monitor.dashboard.palette import Ink, Palette
 from monitor.dashboard.screen import WatchScreen
 from monitor.dashboard.state import Board
-from monitor.dashboard.themes import BASIC, MONO, PALETTES, rgb, theme_name
+from monitor.dashboard.themes import BASIC, DARK, MONO, PALETTES, palette_named, rgb, theme_name
 
 FRAMES_S = 25
 FRAMES_OVER_SSH_S = 12
@@ -112,7 +113,9 @@ def run(
     *,
     prefix: str = "signals",
     stream: str = "",
+    theme: str = "",
     frames_s: float | None = None,
+    length_s: float = 0.0,
     keys: Mapping[int, int | bytes] | None = None,
 ) -> None:
     """Show the daemon that publishes at `feed` and answers at `control`, until the watcher quits.
@@ -124,14 +127,19 @@ def run(
         control: ZeroMQ address of its control socket.
         prefix: First part of every topic.
         stream: The stream to select at first; empty for the first there is.
+        theme: Beginning of the name of a palette; empty for what suits the terminal.
+        length_s: Of the recording that the daemon lives through; 0 when what it has is live.
         frames_s: Pictures a second at most; None for 25, or 12 over SSH.
         keys: Socket options of a key file, where the daemon asks for one.
     """
-    board = Board()
+    palette = palette_named(theme)
+    if theme and palette is None:
+        raise ConfigError(f"--theme: expected one of {', '.join(p.name for p in PALETTES)}, got {theme!r}")
+    board = Board(length_s)
     link = Link(board, feed, control, prefix=prefix, clock=time.monotonic, keys=keys)
-    choices = Choices(selected=stream)
+    choices = Choices(selected=stream, palette=palette or DARK)
     app = Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True)
-    if app.console.color_system == "standard" and not app.no_color:
+    if app.console.color_system == "standard" and not app.no_color and palette is None:
         choices.palette = BASIC
     app.run()
     for path in app.written:

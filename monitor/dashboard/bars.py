@@ -119,12 +119,13 @@ def _condition(board: Board, choices: Choices, now_s: float, address: str) -> Pa
         text = f"BACK {seconds_text(float(round(back_s, 1 if back_s < 10 else 0)))}" if back_s else "FROZEN"
         return Part(f" {'❚❚' if blocks else '||'} {text} ", Ink.INVERSE, Ink.BANNER_MEDIUM, bold=True)
     view = board.streams.get(choices.selected)
-    stale_s = view.stale_s(now_s) if view is not None else None
+    stale_s = board.stale_s(view.name, now_s) if view is not None else None
     if stale_s is not None:
         return Part(
             f" {'◌' if blocks else '?'} NO DATA {seconds_text(int(stale_s))}", Ink.MEDIUM, Ink.BAR, bold=True
         )
-    return Part(f" {'●' if blocks else '*'} LIVE", Ink.GOOD, Ink.BAR, bold=True)
+    word = "RECORDING" if board.length_s else "LIVE"
+    return Part(f" {'●' if blocks else '*'} {word}", Ink.GOOD, Ink.BAR, bold=True)
 
 
 def banner(board: Board, choices: Choices, now_s: float, address: str) -> Line:

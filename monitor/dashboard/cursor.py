@@ -39,7 +39,7 @@ class Cursor:
             cells.glyph[rows, column] = np.where(blank, ord("|"), cells.glyph[rows, column])
         text = value_text(view, self.t_ns, channel)
         height = (rows.stop or 0) - (rows.start or 0)
-        row = (rows.start or 0) + min(1, height - 1)
+        row = (rows.start or 0) + min(2, height - 1)
         start = column + 1 if column + 1 + len(text) <= columns else column - len(text)
         cells.write(row, start, text, Ink.TEXT, Ink.SELECTED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,17 +107,19 @@ def write_wfdb(piece: Piece, folder: Path, name: str) -> None:
     channels = [name or f"ch{i + 1}" for i, name in enumerate(piece.channels)]
     start = datetime.fromtimestamp(int(piece.times_ns[0]) / NS, UTC).replace(tzinfo=None)
     try:
-        wfdb.wrsamp(
-            name, fs=piece.rate_hz, units=[piece.unit or "NU"] * len(channels), sig_name=channels,
-            p_signal=piece.values.astype(np.float64), fmt=["16"] * len(channels), write_dir=str(folder),
-            base_time=start.time(), base_date=start.date(),
-        )  # fmt: skip
-        if piece.marks:
-            wfdb.wrann(
-                name, "atr", np.array([index for index, _ in piece.marks]),
-                symbol=[label if label in SYMBOLS else OTHER for _, label in piece.marks],
-                aux_note=["" if label in SYMBOLS else label for _, label in piece.marks],
-                fs=piece.rate_hz, write_dir=str(folder),
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wfdb's quarrels with pandas are not the watcher's
+            wfdb.wrsamp(
+                name, fs=piece.rate_hz, units=[piece.unit or "NU"] * len(channels), sig_name=channels,
+                p_signal=piece.values.astype(np.float64), fmt=["16"] * len(channels), write_dir=str(folder),
+                base_time=start.time(), base_date=start.date(),
             )  # fmt: skip
+            if piece.marks:
+                wfdb.wrann(
+                    name, "atr", np.array([index for index, _ in piece.marks]),
+                    symbol=[label if label in SYMBOLS else OTHER for _, label in piece.marks],
+                    aux_note=["" if label in SYMBOLS else label for _, label in piece.marks],
+                    fs=piece.rate_hz, write_dir=str(folder),
+                )  # fmt: skip
     except (OSError, ValueError, TypeError) as error:
         raise MonitorError(f"{folder / name}: cannot be written: {error}") from error

@@ -90,7 +90,7 @@ class Link:
         self._woken = asyncio.Event()
         self._started_ns: int | None = None
         self._brief: set[str] = set()
-        self.most_history_s = MOST_HISTORY_S
+        self._most_history_s = max(MOST_HISTORY_S, board.length_s)
         self._socket = Socket(zmq.SUB, connect=feed, options={zmq.RCVHWM: QUEUE, **self._keys})
         self._socket.subscribe(b"all/" + self._prefix)
         self._socket.subscribe(self._prefix + b"monitor/status")
@@ -123,7 +123,7 @@ class Link:
         for name in streams.keys() - self._wanted.keys():
             self._each_detail(name, self._socket.subscribe)
         self._wanted = {
-            name: min(max(seconds, HISTORY_S), self.most_history_s) for name, seconds in streams.items()
+            name: min(max(seconds, HISTORY_S), self._most_history_s) for name, seconds in streams.items()
         }
         if self._unfetched():
             self._woken.set()

@@ -29,9 +29,10 @@ class Past:
         self._rank = np.full(PIECES, -1, np.int8)
 
     @classmethod
-    def of_rate(cls, rate_hz: float) -> Past:
-        """With pieces that fit a stream of this rate."""
-        return cls(max(NS, round(SLOW_SAMPLES * NS / rate_hz)) if rate_hz > 0 else NS)
+    def of_rate(cls, rate_hz: float, span_s: float = PIECES) -> Past:
+        """With pieces that fit a stream of this rate, and together so many seconds."""
+        least_ns = max(round(span_s * NS / PIECES), NS)
+        return cls(max(least_ns, round(SLOW_SAMPLES * NS / rate_hz)) if rate_hz > 0 else least_ns)
 
     def note(self, t_ns: int, share: float) -> None:
         """A score of this share of its threshold stood at `t_ns`."""

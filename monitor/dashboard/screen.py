@@ -117,9 +117,9 @@ class WatchScreen(Actions):
         self._put_on(choices.palette)
         self.link.want(window_wanted_s(board, choices))
         overview = self.query_one(Overview)
-        self.link.glance(overview.page.names if choices.overview and overview.page is not None else ())
         if choices.overview:
             overview.update(board, choices, now_s)
+        self.link.glance(overview.page.names if choices.overview and overview.page is not None else ())
         frames = sum(1 for t in self._frame_times if now_s - t < 1.0)
         self.query_one(Header).update(board, choices, Meter(frames, self._draw_ms), now_s, address)
         self.query_one(Banner).update(board, choices, now_s, address)

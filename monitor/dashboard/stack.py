@@ -61,7 +61,7 @@ class Stack:
         for index, key in enumerate(keys):
             lane_rows = height + (index < spare)
             view = views[key.stream]
-            stale_s = board.streams[key.stream].stale_s(now_s)
+            stale_s = board.stale_s(key.stream, now_s)
             options = Options(
                 choices.glyphs, _ink(key, view), choices.grid,
                 forecast=choices.forecast is not ForecastMode.OFF,

@@ -13,6 +13,7 @@ from typing import Any
 from monitor.core.blocks import Alarm, Beat, Block, Event, Forecast, Note, Score, State, Verdict
 from monitor.core.wire import Status, StreamState
 from monitor.dashboard.stream import RANK, StreamView
+from monitor.dashboard.trace import KEPT_S
 
 Message = Block | Forecast | Beat | Event | Alarm | Note | StreamState | Status | list[Score]
 
@@ -37,7 +38,9 @@ def _order(alarm: Alarm) -> tuple[bool, bool, int, int]:
 class Board:
     """All that is known of a daemon and its streams."""
 
-    def __init__(self) -> None:
+    def __init__(self, length_s: float = 0.0) -> None:
+        """`length_s` is that of the recording that is looked at; 0 when what comes is live."""
+        self.length_s = length_s
         self.streams: dict[str, StreamView] = {}
         self.status: Status | None = None
         self.heard_s: float | None = None
@@ -130,7 +133,7 @@ class Board:
         if view is None:
             if len(self.streams) >= MAX_STREAMS:
                 del self.streams[next(iter(self.streams))]
-            view = StreamView(stream)
+            view = StreamView(stream, max(self.length_s, KEPT_S))
             self.streams = dict(sorted([*self.streams.items(), (stream, view)]))
         return view
 
@@ -175,6 +178,10 @@ class Board:
             and self.heard_s is not None
             and now_s - self.heard_s <= SILENCE_S
         )
+
+    def stale_s(self, stream: str, now_s: float) -> float | None:
+        """Seconds without new data of a stream, when that is more than usual; a recording may end."""
+        return None if self.length_s else self.streams[stream].stale_s(now_s)
 
     def silence_s(self, now_s: float) -> float | None:
         """Seconds since the daemon was last heard of; None when it never was."""

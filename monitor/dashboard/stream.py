@@ -15,7 +15,7 @@ from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Forecast, Kind, S
 from monitor.core.wire import StreamState
 from monitor.dashboard.hindsight import Hindsight, Skill
 from monitor.dashboard.past import Past
-from monitor.dashboard.trace import Playhead, Trace
+from monitor.dashboard.trace import KEPT_S, Playhead, Trace
 
 MAX_EVENTS = 1024
 MAX_BEATS = 4096
@@ -56,8 +56,8 @@ def is_anomaly(score: Score) -> bool:
 class StreamView:
     """One stream as a watcher sees it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, kept_s: float = KEPT_S) -> None:
+        self.name, self.kept_s = name, kept_s
         self.state: StreamState | None = None
         self.trace: Trace | None = None
         self.channels: tuple[str, ...] = ()
@@ -107,9 +107,12 @@ class StreamView:
             self._past().note(score.t_ns, score.value / score.threshold)
 
     def _past(self) -> Past:
-        if self.past is None or (self.rate_hz and self.past.piece_ns != Past.of_rate(self.rate_hz).piece_ns):
-            self.past = Past.of_rate(self.rate_hz)
+        if self.past is None or (self.rate_hz and self.past.piece_ns != self._new_past().piece_ns):
+            self.past = self._new_past()
         return self.past
+
+    def _new_past(self) -> Past:
+        return Past.of_rate(self.rate_hz, self.kept_s)
 
     def _fold_beat(self, beat: Beat) -> None:
         if self.beats and beat.t_ns < self.beats[-1].t_ns - 60 * NS:
@@ -123,7 +126,7 @@ class StreamView:
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             return  # until somebody says how fast it is, it cannot be placed
         if self.trace is None or (self.trace.rate_hz, self.trace.channels) != (rate_hz, width):
-            self.trace = Trace(rate_hz, width)
+            self.trace = Trace(rate_hz, width, self.kept_s)
         self.trace.push(block)
         if len(block.channels) == width:
             self.channels = block.channels

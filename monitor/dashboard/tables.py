@@ -156,7 +156,7 @@ def _stream_row(cells: list[tuple[str, int]], shown: list[int], ink: Ink, ground
 
 def condition(board: Board, view: StreamView, now_s: float, *, connected: bool) -> tuple[str, Ink]:
     """How a stream is doing, in a word, and its colour."""
-    stale_s = view.stale_s(now_s)
+    stale_s = board.stale_s(view.name, now_s)
     rank = board.rank(view.name)
     if not connected:
         return "unknown", Ink.OLD

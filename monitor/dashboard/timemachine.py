@@ -26,9 +26,11 @@ def window_s(board: Board, choices: Choices) -> float:
 def reach_s(board: Board, choices: Choices) -> float:
     """How far back from where it was frozen one may look."""
     view = _view(board, choices)
-    if view is None or view.trace is None or not view.trace.count:
-        return REACH_S
-    held_s = (view.trace.count - 1) * view.trace.period_ns / NS
+    held_s = 0.0
+    if view is not None and view.trace is not None and view.trace.count:
+        held_s = (view.trace.count - 1) * view.trace.period_ns / NS
+    if board.length_s:
+        return held_s - window_s(board, choices)
     return max(REACH_S, held_s) - window_s(board, choices)
 
 

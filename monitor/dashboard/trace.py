@@ -17,6 +17,7 @@ KEPT_S = 600.0
 MIN_KEPT = 4096
 MAX_KEPT = 1 << 20
 """Values (samples x channels) kept of one stream at most."""
+MAX_KEPT_OF_A_RECORDING = 1 << 24
 TOLERANCE = 1.5
 """Samples by which a block's time may be off before it counts as a gap: senders' clocks jitter."""
 
@@ -24,11 +25,13 @@ TOLERANCE = 1.5
 class Trace:
     """A ring of the newest samples of one stream."""
 
-    def __init__(self, rate_hz: float, channels: int) -> None:
+    def __init__(self, rate_hz: float, channels: int, kept_s: float = KEPT_S) -> None:
         self.rate_hz, self.channels = rate_hz, channels
         self.period_ns = NS / rate_hz
-        wanted = max(round(KEPT_S * rate_hz), MIN_KEPT)
-        self.capacity = max(min(wanted, MAX_KEPT // channels), 2)
+        wanted = max(round(kept_s * rate_hz), MIN_KEPT)
+        most = MAX_KEPT if kept_s <= KEPT_S else MAX_KEPT_OF_A_RECORDING
+        self.capacity = max(min(wanted, most // channels), 2)
+        self._kept_s = kept_s
         self._values = np.full((self.capacity, channels), np.nan, np.float32)
         self._end = 0
         """Samples ever written, gaps included; the newest stands at (end - 1) % capacity."""
@@ -106,7 +109,7 @@ class Trace:
 
     def copy(self) -> Trace:
         """The same samples, which later blocks do not change."""
-        twin = Trace(self.rate_hz, self.channels)
+        twin = Trace(self.rate_hz, self.channels, self._kept_s)
         twin._values = self._values.copy()
         twin._end, twin.count, twin.newest_ns = self._end, self.count, self.newest_ns
         return twin

@@ -1,4 +1,4 @@
-"""`monitor watch` and `monitor alarms`: clients of a running daemon."""
+"""`monitor alarms` and `monitor reload`: clients of a running daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from monitor.core.errors import ConfigError
 from monitor.verbs.options import as_json, key_option
 
 if TYPE_CHECKING:
@@ -26,28 +25,6 @@ control_option = click.option(
     envvar="MONITOR_FEED__CONTROL",
     help="Where the daemon answers.",
 )
-
-
-@click.command()
-@click.option(
-    "--feed",
-    default="tcp://127.0.0.1:5556",
-    show_default=True,
-    envvar="MONITOR_FEED__PUBLISH",
-    help="Where the daemon publishes.",
-)
-@control_option
-@click.option("--prefix", default="signals", show_default=True, help="First level of the topics.")
-@click.option("--stream", default="", help="Stream to begin with.")
-@key_option
-def watch(feed: str, control: str, prefix: str, stream: str, keys: Any) -> None:
-    """Open the dashboard of a running daemon. It may come and go; the dashboard reconnects by itself."""
-    try:
-        from monitor.dashboard.app import run
-    except ImportError as error:
-        raise ConfigError(f"the dashboard needs Textual: pip install 'foretrace[dashboard]' ({error})") from error
-
-    run(feed, control, prefix=prefix, stream=stream, keys=keys)
 
 
 @click.group(invoke_without_command=True)
@@ -88,6 +65,62 @@ def acknowledge(daemon: tuple[str, Any], alarm_id: str, json_: bool) -> int:
         )
     _print(changed, json_)
     return 0
+
+
+@alarms.command()
+@click.argument("seconds", type=click.FloatRange(0, 3600), default=120.0)
+@click.pass_obj
+def silence(daemon: tuple[str, Any], seconds: float) -> None:
+    """Let the alarms that call now be silent for SECONDS; 0 ends it."""
+    from monitor.control import Silence
+
+    left_s = asyncio.run(_ask(*daemon, Silence(seconds), float))
+    click.echo(f"silent for {left_s:.0f} s" if left_s else "nothing is silenced")
+
+
+@alarms.command()
+@click.argument("alarm_id", metavar="ID")
+@click.argument("verdict", type=click.Choice(["true", "false", "none"]))
+@click.argument("text", default="")
+@click.pass_obj
+def mark(daemon: tuple[str, Any], alarm_id: str, verdict: str, text: str) -> None:
+    """Say that an alarm was true or false; none takes it back."""
+    from monitor.control import Mark
+    from monitor.core.blocks import Note
+
+    wanted: Any = "" if verdict == "none" else verdict
+    asyncio.run(_ask(*daemon, Mark(alarm_id, wanted, text), Note))
+
+
+@alarms.command()
+@click.option("--stream", default="", help="Only of this stream.")
+@as_json
+@click.pass_obj
+def notes(daemon: tuple[str, Any], stream: str, json_: bool) -> None:
+    """List what was said of alarms and signals, newest first: verdicts and notes, for whoever trains on them."""
+    from monitor.control import GetNotes
+    from monitor.core.blocks import Note
+
+    found = asyncio.run(_ask(*daemon, GetNotes(stream), list[Note]))
+    if json_:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        return
+    for note in found:
+        at = datetime.fromtimestamp(note.t_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+        said = f"{note.alarm} was {note.verdict}" if note.alarm else "note"
+        click.echo(f"{at}  {note.stream}  {said}  {note.text}".rstrip())
+
+
+@alarms.command()
+@click.argument("priority", type=click.Choice(["low", "medium", "high"]), default="high")
+@as_json
+@click.pass_obj
+def test(daemon: tuple[str, Any], priority: Any, json_: bool) -> None:
+    """Raise an alarm that means nothing, to see that alarms arrive; it ends by itself."""
+    from monitor.control import TestAlarm
+    from monitor.core.blocks import Alarm
+
+    _print([asyncio.run(_ask(*daemon, TestAlarm(priority), Alarm))], json_)
 
 
 @click.command()

@@ -15,7 +15,7 @@ class Numerals(Lines):
     def update(self, board: Board, choices: Choices, now_s: float) -> None:
         """Show how things are, or pale how they last were."""
         view = board.streams.get(choices.selected)
-        is_live = board.is_connected(now_s) and (view is None or view.stale_s(now_s) is None)
+        is_live = board.is_connected(now_s) and (view is None or board.stale_s(view.name, now_s) is None)
         found = readings(view, is_live=is_live)
         width, height = self.size
         self.show(numeral_lines(found, width, height, blocks=choices.glyphs.has_blocks), choices)
