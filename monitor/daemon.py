@@ -124,6 +124,7 @@ class Daemon:
                 group.create_task(self.doors.gate.run(), name="gate"),
                 group.create_task(self.reloader.watch(), name="model files"),
                 group.create_task(self._beat(), name="heartbeat"),
+                group.create_task(self._telemetry.watch_loop(), name="loop lag"),
             ]
             if self.doors.mqtt:
                 background.append(group.create_task(self.doors.mqtt.run(), name="mqtt feed"))
@@ -202,6 +203,7 @@ class Daemon:
             await asyncio.sleep(0)
 
     def _publish_status(self, state: str) -> None:
+        self._telemetry.beat(self.engine.count_skipped())
         status = self.status(state)
         for sink in self.doors.sinks:
             sink.status(status)
@@ -221,6 +223,10 @@ class Daemon:
             refused=t.refused,
             latency_p50_ms=t.latency.quantile_ms(0.5),
             latency_p99_ms=t.latency.quantile_ms(0.99),
+            loop_lag_p50_ms=t.loop_lag.quantile_ms(0.5),
+            loop_lag_p99_ms=t.loop_lag.quantile_ms(0.99),
+            skipped=self.engine.count_skipped(),
+            skipped_share=t.skipped_share,
             models=tuple(model.card.ident for model in self._models.values()),
             silence_left_s=self.desk.silence_left_s,
             silenced=self.desk.silenced,

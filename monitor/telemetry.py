@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import numpy as np
 
 from monitor.core.blocks import Ints
+
+
+_LAG_S = 0.05
 
 
 class Histogram:
@@ -41,6 +47,26 @@ class Telemetry:
         """Begin at nothing."""
         self.latency = Histogram()
         """From the receipt of the block that completed a window to its publication."""
+        self.loop_lag = Histogram()
+        """How much later than asked for the event loop wakes a task."""
         self.windows = 0
         self.events = 0
         self.refused = 0
+        self.skipped_share = 0.0
+        """Of the hops since the last beat, those that were left out."""
+        self._last = (0, 0)
+
+    def beat(self, skipped: int) -> None:
+        """So many hops have been skipped so far; called about once a second."""
+        windows_before, skipped_before = self._last
+        self._last = (self.windows, skipped)
+        left_out = max(skipped - skipped_before, 0)
+        hops = left_out + max(self.windows - windows_before, 0)
+        self.skipped_share = left_out / hops if hops else 0.0
+
+    async def watch_loop(self) -> None:
+        """Measure for ever how late the event loop is."""
+        while True:
+            due_ns = time.monotonic_ns() + _LAG_S * 1e9
+            await asyncio.sleep(_LAG_S)
+            self.loop_lag.add(np.array([max(time.monotonic_ns() - due_ns, 0)]))

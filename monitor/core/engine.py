@@ -323,6 +323,10 @@ class Engine:
         """The same of the streams from the `start`-th to before the `end`-th, in the order in which they came."""
         return stream_states(self._intake.streams[start:end], self._judges)
 
+    def count_skipped(self) -> int:
+        """Hops left out so far because the machine could not keep up."""
+        return sum(int(lane.skipped.sum()) for lane in self.lanes.values())
+
     def count_streams(self) -> int:
         """Streams that have come so far."""
         return len(self._intake.streams)

@@ -229,6 +229,13 @@ class Status(msgspec.Struct, frozen=True):
     """From the receipt of the block that completed a window to its events."""
     latency_p99_ms: float = math.nan
     models: tuple[str, ...] = ()
+    loop_lag_p50_ms: float = math.nan
+    """How much later than asked for the event loop wakes a task."""
+    loop_lag_p99_ms: float = math.nan
+    skipped: int = 0
+    """Hops left out because the machine could not keep up."""
+    skipped_share: float = 0.0
+    """Of the hops of the last second."""
     silence_left_s: float = 0.0
     """Until the alarms in `silenced` call again."""
     silenced: tuple[str, ...] = ()
