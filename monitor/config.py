@@ -64,6 +64,9 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     keepalive_s: Count = 15
     reconnect_max_s: Positive = 30.0
     """Longest wait between two attempts to connect."""
+    redelivery_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 5.0
+    """At QoS 1 a block that comes too early waits so long for those before it: after a restart some brokers go on
+    with what is new, and deliver again only later what was not acknowledged."""
 
     def __post_init__(self) -> None:
         """What does not go together."""

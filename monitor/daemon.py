@@ -44,6 +44,7 @@ from monitor.keys import read_allowed
 from monitor.metrics import CONTENT_TYPE, daemon_metrics, exposition, stream_metrics
 from monitor.notify import Notifier
 from monitor.pipeline import Pipeline
+from monitor.relive import relive
 from monitor.reload import Reloader, card_summary, load_models
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.telemetry import Telemetry
@@ -98,11 +99,10 @@ class Daemon:
             self._recent,
             alarm_log,
             self._telemetry,
-            self._keeper,
         )
         self.desk = Desk(self.pipeline.announce, self._open_alarms, alarm_log, time.time_ns)
         self.reloader = Reloader(config, models, read, self._apply)
-        pages = {"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
+        pages = {"/metrics": self._metrics, "/healthz": lambda: verdict(self._problems()), "/readyz": self._readyz}
         self.endpoint = Endpoint(config.http.listen, pages) if config.http.listen else None
 
     async def run(self) -> None:
@@ -114,7 +114,7 @@ class Daemon:
             self.doors.close()
 
     async def _run(self) -> None:
-        await self.pipeline.restore()
+        await relive(self.pipeline, self.engine, self._recent, self._alarm_log, self._keeper)
         async with asyncio.TaskGroup() as group:
             reading = [group.create_task(self.pipeline.read(s), name=s.name) for s in self.doors.sources]
             inferring = group.create_task(self.pipeline.infer(), name="infer")
@@ -130,11 +130,8 @@ class Daemon:
                 background.append(group.create_task(self.doors.mqtt.run(), name="mqtt feed"))
             if self.endpoint:
                 background.append(group.create_task(self.endpoint.run(), name="http"))
-            publish = self._config.feed.publish
-            log.info(
-                "monitor %s %s: listening on %s, publishing on %s",
-                __version__, self._config.name, self.doors.names, publish,
-            )  # fmt: skip
+            who, publish = f"{__version__} {self._config.name}", self._config.feed.publish
+            log.info("monitor %s: listening on %s, publishing on %s", who, self.doors.names, publish)
             self._is_ready = True
             self._notifier.ready()
             await self._stop.wait()
@@ -195,7 +192,7 @@ class Daemon:
             await asyncio.sleep(min(HEARTBEAT_S, self._notifier.watchdog_s / 3 or HEARTBEAT_S))
 
     async def _publish_states(self) -> None:
-        """The state of every stream, some at a time: there may be thousands, and samples must not wait for them."""
+        """The state of every stream, some at a time: there may be thousands, and samples must not wait."""
         for start in range(0, self.engine.count_streams(), _STATES):
             for state in self.engine.some_states(start, start + _STATES):
                 for sink in self.doors.sinks:
@@ -274,9 +271,6 @@ class Daemon:
         """Why this daemon should be restarted."""
         stuck_s = self.pipeline.busy_s
         return [f"inference has been stuck for {stuck_s:.0f} s"] if stuck_s > STALLED_S else []
-
-    def _healthz(self) -> Page:
-        return verdict(self._problems())
 
     def _readyz(self) -> Page:
         """Whether it does its work now."""

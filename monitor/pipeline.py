@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Block, Note
+from monitor.core.blocks import Alarm, Beat, Block, Note
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.judging import Notice
 from monitor.history import History
 from monitor.inference import Model
-from monitor.keeper import Keeper, Kept
+from monitor.keeper import Keeper
 from monitor.publisher import Publisher
 from monitor.sinks import Sink
 from monitor.sinks.alarmlog import AlarmLog
@@ -35,9 +35,6 @@ from monitor.sources import Message, Source
 from monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
-
-_RELIVED_NS = 5 * NS
-"""So much of every stream goes through the engine again after a restart: its windows are full then."""
 
 _Swap = tuple[Callable[[], list[Alarm]], Mapping[str, Model], Inference, Limits, "asyncio.Future[None]"]
 
@@ -64,7 +61,7 @@ class Pipeline:
         self._engine, self._models, self._settings, self._limits = engine, models, settings, limits
         self.publisher = Publisher(sinks, history, alarm_log, telemetry, now_ns)
         self._history = history
-        self._telemetry, self._keeper, self._now_ns = telemetry, keeper, now_ns
+        self._telemetry, self.keeper, self._now_ns = telemetry, keeper, now_ns
         self._decoder = Decoder()
         self._work = asyncio.Event()
         self._notices: list[Notice | Note] = []
@@ -84,12 +81,12 @@ class Pipeline:
             now_ns = self._now_ns()
             if delivery.acknowledge:
                 self._unacknowledged.append(delivery.acknowledge)
-                if self._keeper:
-                    self._keeper.received(delivery.messages, now_ns)
-            self.receive(delivery.messages, now_ns)
+                if self.keeper:
+                    self.keeper.received(delivery.messages, now_ns)
+            self.receive(delivery.messages, now_ns, delivery.patience_s)
             await asyncio.sleep(0)  # under load the socket always has more: let inference have its turn
 
-    def receive(self, messages: Sequence[Message], now_ns: int | None = None) -> None:
+    def receive(self, messages: Sequence[Message], now_ns: int | None = None, patience_s: float = 0.0) -> None:
         """Push what came; a bad message is counted, and the first of a kind for each stream is logged."""
         mark = time.monotonic_ns()
         now_ns = self._now_ns() if now_ns is None else now_ns
@@ -99,34 +96,35 @@ class Pipeline:
                 self._complain(block)
             elif is_whole and (taken := self._engine.follow(block, mark)) is not None:
                 self._taken(taken)
-                continue
             else:
                 try:
-                    self._push(block, now_ns, mark)
+                    self.push(block, now_ns, mark, patience_s=patience_s)
                 except SchemaError as error:
                     self._complain(error)
-            self.release(now_ns)
+            if self._engine.holds:
+                self.release(now_ns)
         self._work.set()
 
     def release(self, now_ns: int | None = None) -> None:
         """Push the blocks that came too early and need wait no longer."""
         while (held := self._engine.due(self._now_ns() if now_ns is None else now_ns)) is not None:
             try:
-                self._push(held.block, held.arrived_ns, held.mark, is_due=True)
+                self.push(held.block, held.arrived_ns, held.mark, is_due=True)
             except SchemaError as error:
                 self._complain(error)
             self._work.set()
 
-    def _push(self, block: Block, now_ns: int, mark: int, *, is_due: bool = False) -> None:
-        taken, events = self._engine.push(block, now_ns, mark, is_due=is_due)
+    def push(self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False) -> None:
+        """Push one block; raises SchemaError when it cannot be used."""
+        taken, events = self._engine.push(block, now_ns, mark, patience_s=patience_s, is_due=is_due)
         if taken is not None:
             self._taken(taken)
         self._notices += events
 
     def _taken(self, block: Block) -> None:
         self.publisher.block(block)
-        if self._keeper:
-            self._keeper.block(block)
+        if self.keeper:
+            self.keeper.block(block)
 
     def _complain(self, error: SchemaError) -> None:
         self._engine.refuse(error.stream)
@@ -138,7 +136,7 @@ class Pipeline:
     def tick(self) -> None:
         """Now and then: what is due although nothing comes."""
         self.release()
-        if self._keeper and self._keeper.is_due:
+        if self.keeper and self.keeper.is_due:
             self._work.set()
 
     async def infer(self) -> None:
@@ -156,9 +154,9 @@ class Pipeline:
                     await self._swap()
             if self._stopping:
                 if not (self._engine.waiting() or self._unacknowledged or self._notices):
-                    if self._keeper:
+                    if self.keeper:
                         books = self._engine.save()
-                        writes = [*self._keeper.begin(books), *self._keeper.states(self._engine.learn(books))]
+                        writes = [*self.keeper.begin(books), *self.keeper.states(self._engine.learn(books))]
                         await self.publisher.publish([], writes)
                     return
                 self._work.set()
@@ -177,8 +175,8 @@ class Pipeline:
         left = self._engine.waiting_by_model()
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
-        books = self._engine.save() if self._keeper and self._keeper.is_due else None
-        writes = self._keeper.begin(books) if self._keeper else []
+        books = self._engine.save() if self.keeper and self.keeper.is_due else None
+        writes = self.keeper.begin(books) if self.keeper else []
         if not writes:
             await self.publisher.publish(notices)
             notices = []
@@ -192,8 +190,8 @@ class Pipeline:
                 if not writes:
                     await self.publisher.publish(notices)
                     notices = []
-        if self._keeper and books is not None:
-            writes += self._keeper.states(self._engine.learn(books))
+        if self.keeper and books is not None:
+            writes += self.keeper.states(self._engine.learn(books))
         await self.publisher.publish(notices, writes)
         for acknowledge in acknowledgements:
             acknowledge()
@@ -219,44 +217,8 @@ class Pipeline:
         self._telemetry.latency.add(time.monotonic_ns() - told.marks)
         return [notice for _, notice in conclusion.notices]
 
-    async def restore(self) -> None:
-        """Go on where an earlier run ended; nothing of it is published or logged again."""
-        if self._keeper is None:
-            return
-        keeper, self._keeper = self._keeper, None
-        self.publisher.quiet = True
-        try:
-            kept = keeper.load()
-        except SchemaError as error:
-            log.warning("%s", error)
-            kept = Kept([], [], [])
-        await self._relive(kept.recent)
-        self._engine.resume(kept.saved)
-        self._keeper = keeper
-        self.receive([Message(payload, one.stream) for one in kept.saved for payload in one.early])
-        for entry in kept.journal:
-            self.receive([Message(payload, stream) for payload, stream in entry.messages], entry.now_ns)
-        await self._conclude_quietly()
-        self._engine.restore(self.publisher.alarm_log.alarms(active=True, limit=-1))
-        self.publisher.quiet = False
-        if kept.saved:
-            streams, messages = len(kept.saved), sum(len(entry.messages) for entry in kept.journal)
-            log.info("going on with %d streams; %d messages since the last checkpoint", streams, messages)
-
-    async def _relive(self, recent: Sequence[Block]) -> None:
-        """The newest samples go through the engine once more, so that windows are full; older ones are history."""
-        for event in reversed(self.publisher.alarm_log.events(limit=_REMEMBERED)):
-            self._history.notice(event)
-        newest = {block.stream: block.t0_ns or 0 for block in recent}
-        for block in recent:
-            if (block.t0_ns or 0) < newest[block.stream] - _RELIVED_NS:
-                self._history.block(block)
-                continue
-            with contextlib.suppress(SchemaError):  # another configuration may not want it
-                self._push(block, block.t0_ns or 0, time.monotonic_ns())
-        await self._conclude_quietly()
-
-    async def _conclude_quietly(self) -> None:
+    async def conclude_quietly(self) -> None:
+        """Conclude all that waits; only the history hears of it, and nothing is counted."""
         for name, model in self._models.items():
             while (batch := self._engine.ready(name, self._settings.max_batch)) is not None:
                 for notice in await self._conclude(batch, model):

@@ -97,11 +97,12 @@ class Engine:
         }
 
     def push(
-        self, block: Block, now_ns: int, mark: int, *, is_due: bool = False
+        self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False
     ) -> tuple[Block | None, list[Event]]:
         """Take a block that arrived at `now_ns`; `mark` comes back with the windows it completes.
 
-        One that comes too early may be held instead, see `due`; `is_due` says that it has been.
+        One that comes too early may be held instead, see `due`; `is_due` says that it has been, `patience_s` for
+        how long what lies before it may still be delivered.
         Returns the block with everything its sender left open filled in, less the samples that were known
         already (None when all were, or it is held), and what the block itself made known: gaps, restarts, clock
         jumps.
@@ -109,7 +110,7 @@ class Engine:
         """
         known = len(self._intake.streams)
         try:
-            return self._intake.push(block, now_ns, mark, is_due=is_due)
+            return self._intake.push(block, now_ns, mark, patience_s=patience_s, is_due=is_due)
         finally:
             for stream in self._intake.streams[known:]:
                 self._welcome(stream)
@@ -224,6 +225,11 @@ class Engine:
         for stream in self._intake.streams:
             self._welcome(stream)
         return over
+
+    @property
+    def holds(self) -> bool:
+        """Whether any early block waits."""
+        return self._intake.holds
 
     def due(self, now_ns: int) -> Held | None:
         """A block that came too early and need wait no longer: to be pushed with its own time and mark."""

@@ -39,15 +39,15 @@ class Intake:
         self.arrivals = Arrivals()
 
     def push(
-        self, block: Block, now_ns: int, mark: int, *, is_due: bool = False
+        self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False
     ) -> tuple[Block | None, list[Event]]:
         """Take a block that arrived at `now_ns`; see Engine.push."""
         stream = self._by_name.get(block.stream) or self._open(block)
         rate_hz = self._check(stream, block)
-        if stream.plan.reorder_s and not is_due:
+        if (stream.plan.reorder_s or patience_s) and not is_due:
             ledger = stream.ledger
             if stream.early.is_early(block, ledger.run, ledger.next_seq):
-                stream.early.hold(Held(block, now_ns, mark))
+                stream.early.hold(Held(block, now_ns, mark, patience_s))
                 self._waiting[stream.name] = stream
                 return None, []
         verdict = stream.ledger.enter(block)
@@ -93,6 +93,11 @@ class Intake:
         return Block(
             block.stream, values, block.run, block.seq, t0_ns, stream.rate_hz, stream.channels, stream.unit
         )
+
+    @property
+    def holds(self) -> bool:
+        """Whether any early block waits."""
+        return bool(self._waiting)
 
     def due(self, now_ns: int) -> Held | None:
         """An early block that need not wait any longer, to be pushed now."""

@@ -5,6 +5,7 @@ Rules of the file:
 - It is due when what was missing has come, when the stream itself has gone on for `reorder_s` beyond the hole (its
   own time: a replay at any speed decides alike), when another run has begun, or when it has waited for `reorder_s`
   and nothing came at all.
+- Where it came over a way that delivers again what was not acknowledged, it waits for that instead: `patience_s`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Held(NamedTuple):
     block: Block
     arrived_ns: int
     mark: int
+    patience_s: float = 0.0
 
 
 class Early:
@@ -75,8 +77,8 @@ class Early:
             or block.seq is None
             or block.seq <= next_seq
             or self._held[-1].block.run != run
-            or max(ends, default=0) - next_seq > reorder_s * rate_hz
-            or now_ns - first.arrived_ns >= reorder_s * NS
+            or (not first.patience_s and max(ends, default=0) - next_seq > reorder_s * rate_hz)
+            or now_ns - first.arrived_ns >= max(reorder_s, first.patience_s) * NS
             or len(self._held) > MAX_HELD
         ):
             return self._held.pop(0)

@@ -22,6 +22,8 @@ class Delivery(NamedTuple):
     messages: list[Message]
     acknowledge: Callable[[], None] | None = None
     """To be called once everything these messages caused is durable; None where nobody waits for that."""
+    patience_s: float = 0.0
+    """For how long what lies before them may still come, where what was not acknowledged is delivered again."""
 
 
 class Source(Protocol):

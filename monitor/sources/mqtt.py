@@ -52,6 +52,7 @@ class MqttSource:
                         yield Delivery(
                             [self._message(message) for message in batch],
                             functools.partial(_acknowledge, client, batch),
+                            self._settings.redelivery_s if self._settings.qos else 0.0,
                         )
             except aiomqtt.MqttError as error:
                 self.connected = False

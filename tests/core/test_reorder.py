@@ -272,3 +272,21 @@ def test_a_model_that_is_new_to_a_stream_begins_with_it(make_card):
     batch = engine.ready("spikes", 1000)
     flagged = engine.conclude(batch, spike_model(batch.windows)).notices
     assert any(isinstance(n, Event) and n.label == "spike" and 4.9 * NS < n.t_ns < 5.2 * NS for _, n in flagged)
+
+
+def test_what_will_be_delivered_again_is_waited_for_however_far_the_stream_has_gone_on():
+    intake = Intake()
+    blocks = numbered(range(30))
+    for block in (blocks[0], *blocks[3:]):
+        intake._note(block, 0, patience_s=5.0)
+        intake.tick(NS)
+    assert intake.ledger.received == 10
+    for block in blocks[1:3]:
+        intake._note(block, 2 * NS, patience_s=5.0)
+    intake.tick(2 * NS)
+    assert (intake.ledger.received, intake.ledger.missing, intake.ledger.late) == (300, 0, 0)
+    intake._note(numbered([40])[0], 10 * NS, patience_s=5.0)
+    intake.tick(14 * NS)
+    assert intake.ledger.missing == 0
+    intake.tick(15 * NS)
+    assert intake.ledger.missing == 100
