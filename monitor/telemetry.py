@@ -9,7 +9,6 @@ import numpy as np
 
 from monitor.core.blocks import Ints
 
-
 _LAG_S = 0.05
 
 
