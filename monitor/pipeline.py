@@ -209,8 +209,11 @@ class Pipeline:
                     self._work.clear()
 
     async def _conclude(self, batch: Batch, model: Model) -> list[Notice]:
-        loop = asyncio.get_running_loop()
-        told, outputs = await loop.run_in_executor(self._infer, self._engine.infer, batch, model)
+        if self._engine.is_light(batch):
+            told, outputs = self._engine.infer(batch, model)
+        else:
+            loop = asyncio.get_running_loop()
+            told, outputs = await loop.run_in_executor(self._infer, self._engine.infer, batch, model)
         conclusion = self._engine.conclude(told, outputs)
         self.publisher.conclusion(self._engine, conclusion)
         self._telemetry.windows += len(told)

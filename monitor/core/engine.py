@@ -253,6 +253,10 @@ class Engine:
         self._intake.arrivals.flush()
         return self.lanes[model].take(limit)
 
+    def is_light(self, batch: Batch) -> bool:
+        """Whether to infer `batch` takes less than about a millisecond."""
+        return self.lanes[batch.model].is_light(batch)
+
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of `batch` that the model has an answer for, and its answers. Batches of a model come in order.
 

@@ -24,6 +24,10 @@ _LOOK_AHEAD = 256
 """Parts of the queue that may be passed over for a fuller batch."""
 
 
+_LIGHT = 2**22
+"""Products of a hidden matrix with a state that a millisecond is enough for, overheads included."""
+
+
 class Model(Steps, Protocol):
     """What runs a model's graph: monitor.inference.Model, or a stand-in."""
 
@@ -85,6 +89,12 @@ class Lane:
         least = self._carried.least * self.card.samples_per_step if self._carried else self._windows.window
         short: NDArray[np.bool_] = self._windows.count(slots) < least
         return short
+
+    def is_light(self, batch: Batch) -> bool:
+        """Whether to infer `batch` takes less than about a millisecond: not worth the way to another thread."""
+        card = self.card
+        steps = card.window if self._carried is None else self._carried.states * card.hop
+        return len(batch) * steps * card.layers * card.hidden**2 <= _LIGHT
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of a batch of ours that the model has an answer for, and the answers; batches come in order.
