@@ -14,11 +14,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from monitor.core.blocks import NS, Event
+from monitor.core.engine import Engine
+from monitor.core.stream import Plan
+from monitor.inference import Model, load_model
+from monitor.recordings import read_recording
+from monitor.senders import blocks_of, recording_values
 from training.cli import cli
 from training.exercises import EXERCISES, biomed_pipeline, char_rnn, imdb, rhythms
 from training.exercises.next_value import split_at_random, split_by_time
 from training.exercises.result import Options, Result, keep
 from training.exercises.reviews import Reviews, invent_reviews, read_reviews
+from training.exercises.rhythm_run import Trained, keep_rhythms
+from training.exercises.rhythms import PAUSE
+from training.exercises.symbols import NextSymbol, Vocabulary, surprises, train_epoch
+from training.export import export
 from training.preparation import cut
 
 
@@ -104,6 +114,11 @@ def test_char_rnn_says_its_text_by_heart_and_knows_it_only_with_its_state_carrie
         assert by_heart[f"{cell}, state carried"][4:6] == (len(text), "yes")
     assert by_heart["RNN, state emptied every 50"][5] == "no"
     assert f'"{text}"' in result.notes[0]
+    assert result.run is not None
+    assert result.run.parent == tmp_path
+    told = CliRunner().invoke(cli, ["export", str(result.run)])
+    assert told.exit_code == 0, told.output
+    assert load_model(Path(told.stdout.strip())).card.classes[0] == "N"
 
 
 @pytest.mark.slow
@@ -116,6 +131,78 @@ def test_char_rnn_reads_a_text_and_annotated_beats(tmp_path: Path) -> None:
     assert "of beats" in result.tables[1].note
     by_model = {row[0]: row[1] for row in result.tables[1].rows}
     assert by_model["GRU, hidden 32, state carried"] < by_model["counting, how rare a beat is"]
+
+
+BIGEMINY = "N" * 20 + "NV" * 10
+"""Forty beats, over and over: a V is expected after its first ones."""
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Trained, str, Path]:
+    """The exported model of a network that knows bigeminies, and the stream to watch it on."""
+    out = tmp_path_factory.mktemp("rhythms")
+    train, test = BIGEMINY * 12, "N" * 7 + BIGEMINY * 4
+    vocabulary = Vocabulary.of(PAUSE + train + test)
+    torch.manual_seed(0)
+    network = NextSymbol(len(vocabulary.idx2char), 8, 16, "gru")
+    optimiser = torch.optim.Adam(network.parameters(), lr=2e-2)
+    for _ in range(30):
+        train_epoch(network, vocabulary.encode(PAUSE + train)[None], 50, optimiser)
+    trained = Trained(network, vocabulary, "gru", 30, 1, 2e-2, 1.0)
+    found = surprises(network, vocabulary.encode(PAUSE + test))
+    run, note = keep_rhythms(trained, train, test, found, "of a test", Options(out=out))
+    assert "windows of 50 beats" in note
+    told: list[str] = []
+    model = load_model(export(run, say=told.append))
+    assert any("torch and onnxruntime differ" in line for line in told)
+    return model, trained, test, out / "rhythms.csv"
+
+
+def test_the_network_over_beats_is_served_as_it_was_trained(watched: tuple[Model, Trained, str, Path]) -> None:
+    model, trained, test, stream = watched
+    assert model.card.classes == ("N", "V", PAUSE)
+    assert model.card.thresholds == {"V": 0.5}
+    assert "exercise char-rnn" in model.card.source.name
+    replayed = read_recording(stream)
+    assert replayed.rate_hz == model.card.rate_hz
+    windows = np.lib.stride_tricks.sliding_window_view(replayed.values[:, 0], model.card.window)
+    told = model.run(windows[:, :, None].copy())["probabilities"]
+    letters = ["".join(model.card.classes[int(n)] for n in window) for window in windows]
+    assert [letters[i] for i in (0, -1)] == [test[: model.card.window], test[-model.card.window :]]
+    with torch.no_grad():  # the exercise's own network, each window from an empty state
+        logits = trained.model(torch.stack([trained.vocabulary.encode(window) for window in letters]))[0][:, -1]
+    expected = torch.softmax(logits, dim=1)[:, [trained.vocabulary.char2idx[kind] for kind in model.card.classes]]
+    np.testing.assert_allclose(told, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("block_samples", [1, 64])
+def test_the_stream_of_beats_goes_through_the_engine(
+    watched: tuple[Model, Trained, str, Path], block_samples: int
+) -> None:
+    model, _, test, path = watched
+    stream = read_recording(path)
+    engine = Engine({"next-beat": model.card}, lambda _: Plan(models=("next-beat",)), max_streams=1)
+    scores, events = {}, []
+    for block in blocks_of(
+        recording_values(stream, block_samples), stream="beats/1", rate_hz=stream.rate_hz,
+        channels=stream.channels, unit=stream.unit, t0_ns=0,
+    ):  # fmt: skip
+        engine.push(block, 0, 0)
+        while (batch := engine.ready("next-beat", 16)) is not None:
+            conclusion = engine.conclude(*engine.infer(batch, model))
+            for row in range(len(batch)):
+                (score,) = engine.scores(conclusion, row)
+                scores[round(score.t_ns / NS)] = score.value
+            events += [notice for _, notice in conclusion.notices if isinstance(notice, Event)]
+    assert list(scores) == list(
+        range(model.card.window - 1, len(test))
+    )  # one answer a beat, from the first window
+    # Deep in a bigeminy the next beat is known; in a quiet stretch no V is expected.
+    sure = [at for at in scores if at + 1 < len(test) and "VNVNVNVN" in test[at - 9 : at + 1]]
+    assert len(sure) > 10
+    assert all((scores[at] > 0.5) == (test[at + 1] == "V") for at in sure if at % 40 != 7)  # there it has ended
+    assert all(scores[at] < 0.5 for at in scores if test[at - 7 : at + 1] == "N" * 8 and at % 40 < 24)
+    assert {event.label for event in events} == {"V"}
 
 
 def test_char_rnn_refuses_what_it_cannot_learn(tmp_path: Path) -> None:

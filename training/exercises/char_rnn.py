@@ -25,6 +25,7 @@ from monitor.core.card import Cell as Kind
 from monitor.core.errors import ConfigError
 from training.exercises.plots import new_figure
 from training.exercises.result import Cell, Options, Result, Table
+from training.exercises.rhythm_run import Trained, keep_rhythms
 from training.exercises.rhythms import EPISODES, PAUSE, inside_episodes, read_beats, simulate, split
 from training.exercises.symbols import (
     NextSymbol,
@@ -63,8 +64,8 @@ def run(options: Options) -> Result:
         text = _read_text(options.data)
     beats = split(sequences) if sequences else simulate(options.seed, quick=options.quick)
     by_heart, said = learn_text(text, options)
-    rhythm, episodes, figure = learn_beats(*beats, options)
-    return Result([by_heart, rhythm, episodes], {"surprise": figure}, [said, *NOTES])
+    (rhythm, episodes), figure, (folder, kept) = learn_beats(*beats, options)
+    return Result([by_heart, rhythm, episodes], {"surprise": figure}, [said, *NOTES, kept], folder)
 
 
 # ---------------------------------------------------------------------------------------------------- characters
@@ -126,22 +127,30 @@ def _read_text(path: Path) -> str:
 # --------------------------------------------------------------------------------------------------------- beats
 
 
-def learn_beats(train: str, test: str, source: str, options: Options) -> tuple[Table, Table, Figure]:
-    """Train on the beats `train`, judge on `test`: surprise by model, surprise by episode, and the plot."""
+def learn_beats(
+    train: str, test: str, source: str, options: Options
+) -> tuple[tuple[Table, Table], Figure, tuple[Path, str]]:
+    """Train on the beats `train`, judge on `test`.
+
+    Returns surprise by model and by episode, the plot, and the run folder with what there is to say of it.
+    """
     vocabulary = Vocabulary.of(PAUSE + train + test)
     kinds = len(vocabulary.idx2char)
     past, asked = vocabulary.encode(PAUSE + train), vocabulary.encode(PAUSE + test)
 
     torch.manual_seed(options.seed)
-    model = NextSymbol(kinds, 8, 32, "gru")
-    epochs = 4 if options.quick else 20
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    cell: Kind = "gru"
+    model = NextSymbol(kinds, 8, 32, cell)
+    epochs, rate = 4 if options.quick else 20, 5e-3
+    began = time.perf_counter()
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     rows_side_by_side = max(1, min(16, len(past) // 200))
     columns = len(past) // rows_side_by_side
     streams = past[: rows_side_by_side * columns].reshape(rows_side_by_side, columns)  # (batch, time)
     for epoch in range(1, epochs + 1):
         loss = train_epoch(model, streams, 50, optimiser)
         options.say(f"beats: epoch {epoch}/{epochs}, {loss:.4f} nats a beat")
+    seconds = time.perf_counter() - began
 
     by_model = {"GRU, hidden 32, state carried": surprises(model, asked)}
     for order in (0, 1, 3):
@@ -163,11 +172,12 @@ def learn_beats(train: str, test: str, source: str, options: Options) -> tuple[T
     heads = ("model", "nats a beat", "outside episodes", "V, S, F inside", "V, S, F outside")
     note = f"Beats {source}. An episode is a bigeminy, a trigeminy, or a run of three or more."
     found = by_model["GRU, hidden 32, state carried"]
-    return (
+    tables = (
         Table("Next beat: surprise of what came", heads, rows, note),
         _episodes(test, found, inside),
-        _plot(test, found),
     )
+    trained = Trained(model, vocabulary, cell, epochs, rows_side_by_side, rate, seconds)
+    return tables, _plot(test, found), keep_rhythms(trained, train, test, found, source, options)
 
 
 def _episodes(beats: str, surprise: NDArray[np.float64], inside: NDArray[np.bool_]) -> Table:
@@ -242,9 +252,5 @@ NOTES = [
         "Counting what followed the last three beats comes most of the way to the network, since such "
         "rhythms are short loops: look at the two lines before you use a network. Both are causal: no beat "
         "is judged by what comes after."
-    ),
-    (
-        "There is no model to watch live: the monitor feeds numbers of equally spaced samples to a model, "
-        "and beats are neither numbers nor equally spaced."
     ),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -23,12 +24,20 @@ from training.runs import Outcome, commit_here, new_run_folder, write_json
 
 
 def keep_model(
-    config: FitConfig, weights: dict[str, torch.Tensor], source: Source, out: Path, *, steps: int, seconds: float
+    config: FitConfig,
+    weights: dict[str, torch.Tensor],
+    source: Source,
+    out: Path,
+    *,
+    steps: int,
+    seconds: float,
+    thresholds: Mapping[str, float] = MappingProxyType({}),
 ) -> Path:
     """Write a run folder below `out` of what `weights` compute, learned from `source`; returns it.
 
     An exercise trains a forecast's mean or a class; what else a model needs is set here, by the calibration that
-    follows `training fit`, on the data of `config`: an interval of one width around the mean, or a threshold.
+    follows `training fit`, on the data of `config`: an interval of one width around the mean, or a threshold. For
+    symbols it sets none; `thresholds`, by class, are those that the exercise chose.
     """
     model = build_model(config, channels=1)
     missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -57,7 +66,7 @@ def keep_model(
         rate_hz=data.rate_hz,
         channels=1,
         unit=data.unit,
-        thresholds=done.thresholds,
+        thresholds=done.thresholds | dict(thresholds),
         beat_level=done.beat_level,
         metrics=done.metrics,
         best_epoch=steps,
