@@ -98,7 +98,7 @@ class Keeper:
         now_s = self._clock()
         self._next_s, self._is_dirty = now_s + self._settings.checkpoint_s, False
         fresh, self._fresh = self._fresh, {}
-        pieces = [piece for blocks in fresh.values() for piece in _joined(blocks)]
+        pieces = (piece for blocks in fresh.values() for piece in _joined(blocks))
         kept_ns = round(self._history_s * NS)
         spans = [
             (blocks[0].stream, _end_ns(blocks[-1]) - kept_ns, _end_ns(blocks[-1])) for blocks in fresh.values()

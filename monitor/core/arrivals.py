@@ -33,6 +33,9 @@ class Arrivals:
     def __contains__(self, slot: int) -> bool:
         return slot in self._arrived
 
+    def __len__(self) -> int:
+        return len(self._arrived)
+
     def add(self, slot: int, lanes: Sequence[Lane], rate_hz: float, values: Floats, mark: int) -> None:
         """Samples (time, channel) that follow on the last ones of the stream's segment."""
         known = self._arrived.get(slot)

@@ -243,6 +243,10 @@ class Engine:
         """Windows that wait for inference, over all models."""
         return sum(self.waiting_by_model().values())
 
+    def count_fresh(self) -> int:
+        """Streams whose newest samples no model has seen, and windows that wait: about what a round would take."""
+        return len(self._intake.arrivals) + sum(lane.waiting() for lane in self.lanes.values())
+
     def waiting_by_model(self) -> dict[str, int]:
         """The same for each model."""
         self._intake.arrivals.flush()

@@ -61,6 +61,8 @@ class ZeroMQFeed:
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """See Sink.conclusion."""
+        if not self._subscribed:
+            return
         is_forecast = "forecast" in conclusion.outputs
         for row, slot in enumerate(conclusion.batch.slots.tolist()):
             stream = engine.name_of(slot)
