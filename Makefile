@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check fuzz format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/monitor demo $(DEMO)
@@ -17,6 +17,11 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports > $(VENV)/.imports 2>&1 || { cat $(VENV)/.imports; exit 1; }
+
+# Half a minute for each target, guided by coverage; SECONDS=600 for a long one, TARGETS="wire config" for some.
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --group fuzz
+	@$(BIN)/python -m tests.fuzz.run $(TARGETS) --seconds $(or $(SECONDS),30)
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff format .

@@ -28,11 +28,13 @@ def read_wfdb(path: Path) -> Recording:
 
             record = wfdb.rdrecord(str(path))
             annotation = wfdb.rdann(str(path), "atr") if annotated else None
+        if annotation is not None:  # wfdb gives NaN for a code that it does not know
+            annotation.symbol = [symbol if isinstance(symbol, str) else "?" for symbol in annotation.symbol]
     except ImportError as error:
         raise RecordingError(
             f"{path}: wfdb, which reads it, is not installed; pip install foretrace[recordings]",
         ) from error
-    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever wfdb, numpy and pandas meet in a damaged file
         raise RecordingError(
             f"{path}: expected a WFDB record, but it cannot be read ({error}); is a file missing or cut short?",
         ) from error
