@@ -104,7 +104,7 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How windows become batches."""
 
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
-    max_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 20.0
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     """A batch that is not full waits so long for company."""
     max_waiting: Count = 65_536
     """Windows that may wait for each model; beyond that the oldest hops are skipped."""

@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
@@ -71,6 +72,8 @@ class Pipeline:
         self._history = history
         self._telemetry, self.keeper, self._now_ns = telemetry, keeper, now_ns
         self._decoder = Decoder()
+        self._told: list[Ints] = []
+        """When what has been concluded, and is not yet told, was received."""
         self._work = asyncio.Event()
         self._notices: list[Notice | Note] = []
         self._complaints: set[tuple[str, str]] = set()
@@ -191,7 +194,7 @@ class Pipeline:
         books = self._engine.save() if self.keeper and self.keeper.is_due else None
         writes = self.keeper.begin(books) if self.keeper else []
         if not writes:
-            await self.publisher.publish(notices)
+            await self._publish(notices)
             notices = []
         for name, model in self._models.items():
             while left[name] > 0:
@@ -201,13 +204,21 @@ class Pipeline:
                 left[name] -= len(batch)
                 notices += await self._conclude(batch, model)
                 if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
-                    await self.publisher.publish(notices)
+                    await self._publish(notices)
                     notices = []
         if self.keeper and books is not None:
             writes += self.keeper.states(self._engine.learn(books))
-        await self.publisher.publish(notices, writes)
+        await self._publish(notices, writes)
         for acknowledge in acknowledgements:
             acknowledge()
+
+    async def _publish(self, notices: Sequence[Notice], writes: Sequence[Write] = ()) -> None:
+        """Log and tell, and count what has been concluded up to here as told."""
+        await self.publisher.publish(notices, writes)
+        marks, self._told = self._told, []
+        if marks:
+            self._telemetry.windows += sum(len(some) for some in marks)
+            self._telemetry.latency.add(time.monotonic_ns() - np.concatenate(marks))
 
     async def _gather(self) -> None:
         """Wait for company until a batch is full or has waited long enough."""
@@ -226,8 +237,7 @@ class Pipeline:
             told, outputs = await loop.run_in_executor(self._infer, self._engine.infer, batch, model)
         conclusion = self._engine.conclude(told, outputs)
         self.publisher.conclusion(self._engine, conclusion)
-        self._telemetry.windows += len(told)
-        self._telemetry.latency.add(time.monotonic_ns() - told.marks)
+        self._told.append(told.marks)
         return [notice for _, notice in conclusion.notices]
 
     async def conclude_quietly(self) -> None:
@@ -238,6 +248,7 @@ class Pipeline:
                     if isinstance(notice, Beat):
                         self._history.notice(notice)
         self._notices.clear()
+        self._told.clear()
         self._telemetry.reset()
 
     async def swap(
