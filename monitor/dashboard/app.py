@@ -9,16 +9,20 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from rich.console import RenderableType
+from textual._compositor import ChopsUpdate
 from textual.app import App
 from textual.binding import BindingType
 from textual.filter import LineFilter, NoColor
+from textual.screen import Screen
 from textual.theme import Theme
 
 from monitor.core.errors import ConfigError
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.link import Link
+from monitor.dashboard.narrow import NarrowUpdate
 from monitor.dashboard.palette import Ink, Palette
 from monitor.dashboard.screen import WatchScreen
 from monitor.dashboard.state import Board
@@ -67,6 +71,12 @@ class Dashboard(App[None]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """None but the one that takes all colours away: ours are no ANSI colours that need translation."""
         return [NoColor()] if self.no_color else []
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        """Textual's way out to the terminal; updates are made narrow on it."""
+        if type(renderable) is ChopsUpdate:
+            renderable = NarrowUpdate.of(renderable)
+        super()._display(screen, renderable)
 
     def on_mount(self) -> None:
         """Begin to listen."""

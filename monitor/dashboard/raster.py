@@ -23,6 +23,10 @@ Reals = NDArray[np.float64]
 SPACE = 0x20
 EIGHTHS = np.array([SPACE, *range(0x2581, 0x2589)], np.uint32)
 """Blocks that fill 0 to 8 eighths of a cell from below."""
+NEAR = 8
+"""Changes with no more columns between them are sent as one: to go there costs as much."""
+MANY = 2.5
+"""Pieces a row, beyond which a row is one piece."""
 NOTHING = -1
 """In place of a dot row: the curve is not there."""
 
@@ -115,12 +119,28 @@ class Cells:
         if ground is not None:
             self.ground[place] = ground
 
+    def changes(self, before: Cells | None) -> list[tuple[int, int, int]]:
+        """Row, first column and the one after the last of what differs from `before`, row by row."""
+        height, width = self.glyph.shape
+        if before is None or before.glyph.shape != self.glyph.shape:
+            return [(row, 0, width) for row in range(height)]
+        differs = self.glyph != before.glyph
+        differs |= self.ink != before.ink
+        differs |= self.ground != before.ground
+        row, column = np.nonzero(differs)
+        if not len(row):
+            return []
+        begins = np.diff(row, prepend=-1) != 0
+        starts = np.flatnonzero(begins | (np.diff(column, prepend=-1) > NEAR))
+        if len(starts) > MANY * np.count_nonzero(begins):  # to find out where costs more than to send it all
+            starts = np.flatnonzero(begins)
+        ends = np.append(starts[1:], len(row)) - 1
+        pieces = zip(row[starts].tolist(), column[starts].tolist(), column[ends].tolist(), strict=True)
+        return [(at, first, last + 1) for at, first, last in pieces]
+
     def changed_rows(self, before: Cells | None) -> list[int]:
         """The rows that differ from `before`."""
-        if before is None or before.glyph.shape != self.glyph.shape:
-            return list(range(len(self.glyph)))
-        differs = (self.glyph != before.glyph) | (self.ink != before.ink) | (self.ground != before.ground)
-        return [int(row) for row in np.flatnonzero(differs.any(axis=1))]
+        return list(dict.fromkeys(row for row, _, _ in self.changes(before)))
 
     def runs(self, rows: list[int]) -> list[list[tuple[str, int, int]]]:
         """For each of `rows`, its text in pieces of one ink and one ground.

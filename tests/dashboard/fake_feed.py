@@ -212,9 +212,8 @@ class FakeDaemon:
         name, n = stream.name, self.position[stream.name]
         t = (n + np.arange(stream.block)) / stream.rate_hz
         t0_ns = T0_NS + round(n * NS / stream.rate_hz)
-        block = Block(
-            name, stream.at(t).astype(np.float32), "run", n, t0_ns, stream.rate_hz, stream.channels, stream.unit
-        )
+        values = stream.at(t)[:, : len(stream.channels)].astype(np.float32)
+        block = Block(name, values, "run", n, t0_ns, stream.rate_hz, stream.channels, stream.unit)
         payload = encode_block(block)
         self.history[name].append(payload)
         self.position[name] = n + stream.block
@@ -228,7 +227,7 @@ class FakeDaemon:
 
     def _forecast(self, stream, newest_s: float) -> None:
         ahead_s = newest_s + np.arange(1, stream.horizon + 1) / stream.forecast_rate_hz
-        mean = stream.at(ahead_s, expected=True)
+        mean = stream.at(ahead_s, expected=True)[:, : len(stream.channels)]
         half = stream.width(stream.horizon)[:, None]
         made_ns = T0_NS + round(newest_s * NS)
         arrays = (mean, mean - half, mean + half)

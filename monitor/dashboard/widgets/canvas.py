@@ -5,15 +5,15 @@ from __future__ import annotations
 from rich.segment import Segment
 from textual.geometry import Region
 from textual.strip import Strip
-from textual.widget import Widget
 
 from monitor.dashboard.palette import Palette
 from monitor.dashboard.raster import Cells
 from monitor.dashboard.themes import DARK
 from monitor.dashboard.widgets.inks import strip, style
+from monitor.dashboard.widgets.plain import Plain
 
 
-class Canvas(Widget):
+class Canvas(Plain):
     """Cells from the pure modules."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name for it
@@ -27,7 +27,8 @@ class Canvas(Widget):
         before = self._cells
         if palette is not self._palette:
             self._palette, before = palette, None
-        rows = cells.changed_rows(before)
+        spans = cells.changes(before)
+        rows = list(dict.fromkeys(row for row, _, _ in spans))
         self._cells = cells
         height, width = cells.glyph.shape
         if before is None or len(self._strips) != height:
@@ -38,7 +39,7 @@ class Canvas(Widget):
         if len(rows) == height:
             self.refresh()
         elif rows:
-            self.refresh(*(Region(0, row, width, 1) for row in rows))
+            self.refresh(*(Region(first, row, last - first, 1) for row, first, last in spans))
 
     @property
     def text(self) -> str:

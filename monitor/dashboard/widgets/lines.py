@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from textual.geometry import Region
 from textual.strip import Strip
-from textual.widget import Widget
 
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.palette import Line, Palette
 from monitor.dashboard.themes import DARK
 from monitor.dashboard.widgets.inks import strip
+from monitor.dashboard.widgets.plain import Plain
 
 
-class Lines(Widget):
+class Lines(Plain):
     """Lines of text from the pure modules, one below the other."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name for it
