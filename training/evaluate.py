@@ -31,7 +31,7 @@ from training.judged_events import EventEvidence, class_evidence, event_figures,
 from training.judged_forecasts import ForecastEvidence, forecast_evidence, forecast_figures, pool_forecasts
 from training.judged_inputs import AS_USUAL, SIMULATED, Settings, find_sources, read_source, trained_with
 
-_GROUP = 8
+_GROUP = 12
 """Recordings side by side in one engine, at most: their windows share batches and rounds of judging."""
 
 Evidence = BeatEvidence | ForecastEvidence | dict[str, EventEvidence]

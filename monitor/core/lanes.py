@@ -50,9 +50,9 @@ class Lane:
         self.inferred = np.zeros(capacity, np.int64)
         self._max_waiting = max_waiting
         self._conditioner = Conditioner(card.conditioning, card.rate_hz, card.channels, capacity)
-        self._windows = Windows(
-            card.window_samples, card.hop_samples, card.channels, capacity, early=states is not None
-        )
+        self._least = self._least_steps() * card.samples_per_step
+        early = states is not None or self._least < card.window_samples
+        self._windows = Windows(card.window_samples, card.hop_samples, card.channels, capacity, early=early)
         self._segment = np.zeros(capacity, np.int64)
         self._rate_hz = np.ones(capacity)
         # Time of a segment's sample i: anchor_ns + (i - anchor) / rate.
@@ -86,9 +86,20 @@ class Lane:
 
     def warming(self, slots: Ints) -> NDArray[np.bool_]:
         """Whether each stream has not seen enough since its segment began."""
-        least = self._carried.least * self.card.samples_per_step if self._carried else self._windows.window
-        short: NDArray[np.bool_] = self._windows.count(slots) < least
+        short: NDArray[np.bool_] = self._windows.count(slots) < self._least
         return short
+
+    def _least_steps(self) -> int:
+        """On how few steps of a segment an answer may rest.
+
+        At its beginning a beat is told from as few as the model was trained to answer on: one that is missed
+        because a window is not full yet is missed for good. All else can wait for a full window.
+        """
+        if self._carried is not None:
+            return self._carried.least
+        if self.card.task == "beats" and self.card.stepping is not None:
+            return self.card.stepping.first
+        return self.card.window
 
     def is_light(self, batch: Batch) -> bool:
         """Whether to infer `batch` takes less than about a millisecond: not worth the way to another thread."""
@@ -101,9 +112,22 @@ class Lane:
 
         The one method that may be called from another thread, while the others go on.
         """
-        if self._carried is None:
+        if self._carried is not None:
+            return self._carried.run(batch, model)
+        if batch.ends.min() >= self.card.window_samples:
             return batch, model.run(batch.windows)
-        return self._carried.run(batch, model)
+        return self._infer_young(batch, model)
+
+    def _infer_young(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
+        """Rows of segments that are shorter than a window are asked about what there is of them."""
+        batch = batch.rows(batch.ends >= self._least)
+        lengths = np.minimum(batch.ends, self.card.window_samples)
+        told: dict[str, Floats] = {}
+        for length in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == length)
+            for name, values in model.run(batch.windows[rows, -length:]).items():
+                told.setdefault(name, np.zeros((len(batch), *values.shape[1:]), values.dtype))[rows] = values
+        return batch, told
 
     def waiting(self) -> int:
         """Windows that wait for inference."""

@@ -7,7 +7,7 @@ import pytest
 
 from monitor.core.beats import BeatPicker, SecondTier
 from monitor.core.blocks import NS, Beat, Block, Event
-from monitor.core.card import KnownAnswer, Second, Tensor
+from monitor.core.card import KnownAnswer, Second, Stepping, Tensor
 from monitor.core.engine import Engine
 from monitor.core.errors import ModelError
 from monitor.core.rhythm import AFTER, BEFORE, FEATURES
@@ -146,3 +146,33 @@ def test_a_second_tier_is_shown_what_lies_around_the_beat(make_card):
 def test_a_card_with_a_second_tier_wants_it(make_card):
     with pytest.raises(ModelError, match="second tier"):
         Engine({"b": two_tiers(make_card)}, lambda _: None)
+
+
+class Whole:
+    """A model that is asked with windows of several lengths."""
+
+    def __init__(self):
+        self.asked = []
+
+    def run(self, windows):
+        self.asked += [window[:, 0].tolist() for window in windows]
+        return first_tier(windows)
+
+
+def test_a_beat_at_the_beginning_is_told_as_soon_as_the_model_may_answer(make_card):
+    card = two_tiers(make_card, second=None, stepping=Stepping(width=4, first=26))
+    values = signal([60, 120, 180], 1.8, 300)
+    values[:, 0] += np.arange(300) * 1e-4  # every sample another one
+    engine, model, beats = Engine({"b": card}, lambda _: Plan(models=("b",)), max_streams=1), Whole(), []
+    for start in range(0, 300, 17):
+        block = Block("s", values[start : start + 17], "r", start, round(start / RATE_HZ * NS), RATE_HZ)
+        engine.push(block, 0, 0)
+        while (ready := engine.ready("b", 16)) is not None:
+            conclusion = engine.conclude(*engine.infer(ready, model))
+            beats += [notice for _, notice in conclusion.notices if isinstance(notice, Beat)]
+    lengths = [len(asked) for asked in model.asked]
+    assert lengths == [*range(78, 150, FOLD), *[150] * 51]
+    expected = values[:, 0].astype(np.float32)
+    for asked, end in zip(model.asked, range(78, 301, FOLD), strict=True):
+        np.testing.assert_allclose(asked, expected[end - len(asked) : end], atol=1e-6)
+    assert [round(beat.t_ns * RATE_HZ / NS / 60) for beat in beats] == [1, 2, 3]
