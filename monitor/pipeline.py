@@ -21,7 +21,7 @@ import numpy as np
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import Alarm, Beat, Block, Note
+from monitor.core.blocks import Alarm, Beat, Block, Ints, Note
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
