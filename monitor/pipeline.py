@@ -31,7 +31,7 @@ from monitor.inference import Model
 from monitor.keeper import Keeper
 from monitor.publisher import Publisher
 from monitor.sinks import Sink
-from monitor.sinks.alarmlog import AlarmLog
+from monitor.sinks.alarmlog import AlarmLog, Write
 from monitor.sources import Message, Source
 from monitor.telemetry import Telemetry
 
@@ -212,7 +212,7 @@ class Pipeline:
         for acknowledge in acknowledgements:
             acknowledge()
 
-    async def _publish(self, notices: Sequence[Notice], writes: Sequence[Write] = ()) -> None:
+    async def _publish(self, notices: Sequence[Notice | Note], writes: Sequence[Write] = ()) -> None:
         """Log and tell, and count what has been concluded up to here as told."""
         await self.publisher.publish(notices, writes)
         marks, self._told = self._told, []
