@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check fuzz format clean
+.PHONY: demo test check fuzz soak format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/monitor demo $(DEMO)
@@ -22,6 +22,10 @@ check: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --group fuzz
 	@$(BIN)/python -m tests.fuzz.run $(TARGETS) --seconds $(or $(SECONDS),30)
+
+# Load and faults for MINUTES, and a table; exits non-zero when a promise was broken.
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10)
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff format .
