@@ -47,11 +47,10 @@ class Faults:
         """Something, or the kind that is named; with `harmless` nothing that ends the daemon."""
         kinds = [self.kill_broker, self.cut_network, self.hang_up, self.new_model, self.bad_model,
                  self.bad_messages, self.stuck_client]  # fmt: skip
-        kind = self.rng.choice(
-            kinds if harmless else [*kinds, self.kill_daemon, self.kill_daemon, self.stop_daemon]
-        )
-        await kind()
-        self.done[kind.__name__.replace("_", " ")] += 1
+        deadly = [] if harmless else [self.kill_daemon, self.kill_daemon, self.stop_daemon]
+        happens = getattr(self, kind) if kind else self.rng.choice([*kinds, *deadly])
+        await happens()
+        self.done[happens.__name__.replace("_", " ")] += 1
 
     async def kill_daemon(self):
         await asyncio.to_thread(self.daemon.kill)
