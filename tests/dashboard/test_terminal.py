@@ -1,0 +1,159 @@
+"""The dashboard in a real terminal multiplexer, and in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from tests.dashboard.conftest import until
+
+DEADLINE_S = 60.0
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def tmux(tmp_path):
+    """A tmux server of our own; gives a function that runs one of its commands."""
+    if shutil.which("tmux") is None:
+        pytest.skip("no tmux here")
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "TMUX")}
+    name = f"foretrace-{uuid.uuid4().hex[:8]}"
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", name, "-f", "/dev/null", *arguments], capture_output=True, text=True, check=True,
+            env={**inherited, "TMUX_TMPDIR": str(tmp_path), "TERM": "xterm-256color"},
+        )  # fmt: skip
+        return done.stdout
+
+    yield run
+    with contextlib.suppress(subprocess.CalledProcessError):
+        run("kill-server")
+
+
+async def test_in_a_terminal_multiplexer(tmux, daemon):
+    """Waveforms come, keys work, a resize is followed, the daemon dies and comes back, quitting is clean."""
+    running = asyncio.create_task(daemon.run())
+    command = [sys.executable, "-m", "monitor", "watch", "--feed", daemon.feed, "--control", daemon.control]
+    after = "; echo LEFT WITH $?; cat"
+    tmux("new-session", "-d", "-s", "w", "-x", "80", "-y", "24", shlex.join(command) + after)
+
+    async def seen(*wanted: str) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while not all(text in (screen := tmux("capture-pane", "-p", "-t", "w")) for text in wanted):
+            assert time.monotonic() < end, f"waited for {wanted} in vain:\n{screen}"
+            await asyncio.sleep(0.05)
+
+    await seen("● LIVE", "▸ ecg/208", "HR")
+    tmux("send-keys", "-t", "w", "Space")
+    await seen("FROZEN")
+    tmux("send-keys", "-t", "w", "End")
+    await seen("● LIVE")
+    tmux("send-keys", "-t", "w", "o")
+    await seen("▸ecg/208")
+    tmux("send-keys", "-t", "w", "o")
+    tmux("resize-window", "-t", "w", "-x", "120", "-y", "40")
+    await seen("last ", "models")
+    tmux("resize-window", "-t", "w", "-x", "20", "-y", "5")
+    await seen("LIVE")
+    tmux("resize-window", "-t", "w", "-x", "80", "-y", "24")
+    daemon.state = "offline"
+    daemon.publish_status()
+    await seen("DISCONNECTED")
+    daemon.state = "online"
+    await seen("● LIVE")
+    tmux("send-keys", "-t", "w", "q")
+    await seen("LEFT WITH 0")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+class Browser:
+    """A page of a headless browser, by the DevTools protocol."""
+
+    def __init__(self, stream) -> None:
+        self._stream, self._number = stream, 0
+
+    async def ask(self, method: str, **params):
+        self._number += 1
+        await self._stream.send_json({"id": self._number, "method": method, "params": params})
+        while True:
+            answer = json.loads((await self._stream.receive()).data)
+            if answer.get("id") == self._number:
+                return answer["result"]
+
+    async def value(self, expression: str):
+        return (await self.ask("Runtime.evaluate", expression=expression))["result"].get("value")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.slow
+async def test_in_a_browser(daemon, tmp_path):
+    """The page opens a dashboard that attaches to the daemon, draws, takes keys, and ends with the page."""
+    pytest.importorskip("textual_serve", reason="no textual-serve here: pip install 'foretrace[web]'")
+    import aiohttp
+
+    program = next((p for p in BROWSERS if shutil.which(p)), None)
+    if program is None:
+        pytest.skip("no chromium here: apt install chromium")
+    running = asyncio.create_task(daemon.run())
+    port, debug = free_port(), free_port()
+    where = ["--feed", daemon.feed, "--control", daemon.control, "--web", "--port", str(port)]
+    server = subprocess.Popen(  # noqa: ASYNC220 - at once
+        [sys.executable, "-m", "monitor", "watch", *where], stderr=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL)  # fmt: skip
+    browser = subprocess.Popen(  # noqa: ASYNC220
+        [program, "--headless", "--no-sandbox", "--disable-gpu", f"--remote-debugging-port={debug}",
+         f"--user-data-dir={tmp_path}", "--window-size=1200,800", "about:blank"],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def fetched(url: str):
+                end = time.monotonic() + DEADLINE_S
+                while True:
+                    try:
+                        async with session.get(url) as answer:
+                            return await answer.text()
+                    except aiohttp.ClientError:
+                        assert time.monotonic() < end, f"nothing answers at {url}"
+                        await asyncio.sleep(0.05)
+
+            await fetched(f"http://127.0.0.1:{port}/")
+            pages = json.loads(await fetched(f"http://127.0.0.1:{debug}/json"))
+            page = next(p for p in pages if p["type"] == "page")
+            async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as stream:
+                tab = Browser(stream)
+                await tab.ask("Page.navigate", url=f"http://127.0.0.1:{port}/")
+                end = time.monotonic() + DEADLINE_S
+                while not await tab.value("document.body?.classList.contains('-first-byte')"):
+                    assert time.monotonic() < end, "the dashboard said nothing to the page"
+                    await asyncio.sleep(0.1)
+                await until(lambda: any(r.__class__.__name__ == "GetHistory" for r in daemon.asked), "its history")
+                picture = base64.b64decode((await tab.ask("Page.captureScreenshot", format="png"))["data"])
+                assert len(picture) > 10_000  # an empty page has less
+                await tab.ask("Page.navigate", url="about:blank")
+    finally:
+        for process in (browser, server):
+            process.terminate()
+            process.wait(20)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
