@@ -23,6 +23,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     streams: int
     seconds: float
+    """To send for."""
     rate_hz: float = 360.0
     block_samples: int = 36
     speed: float = 1.0

@@ -31,6 +31,8 @@ class Extent(NamedTuple):
     scaling: tuple[int, ...]
     sustained: tuple[int, ...]
     seconds: float
+    speed: float
+    """Times as fast as life."""
     rival_samples: int
 
 
@@ -40,9 +42,10 @@ FULL = Extent(
     (1, 10, 100, 1000, 4000),
     (250, 500, 1000, 1500, 2000, 3000, 4000),
     10.0,
+    1.0,
     20_000,
 )
-QUICK = Extent(1, (1, 64), (1, 8), (8,), 1.0, 300)
+QUICK = Extent(1, (1, 64), (1, 8), (8,), 1.0, 5.0, 300)
 
 _EVERY_SAMPLE: list[dict[str, Any]] = [{"name": "ecg/*", "models": ["bench-gru"]}]
 
@@ -111,7 +114,7 @@ async def _against_onnxruntime(extent: Extent) -> Told:
         calls.append(partial(model.run, windows))
     before = best_times(calls, extent.rounds)
     async with daemon(mode="window") as running:
-        outcome = await under_load(running, Load(streams=streams, seconds=extent.seconds))
+        outcome = await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=extent.speed))
     after = best_times(calls, extent.rounds)
     each = [min(pair) / 256 for pair in zip(before, after, strict=True)]
     # Two hops of the beat model for each of the forecaster, which is asked at every second step.
@@ -142,7 +145,7 @@ async def _every_sample(extent: Extent) -> Told:
 
 async def _ecg(streams: int, extent: Extent, speed: float = 1.0) -> Outcome:
     async with daemon(mode="leapfrog") as running:
-        return await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=speed))
+        return await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=speed * extent.speed))
 
 
 async def _sustained(extent: Extent, say: Say) -> Told:
