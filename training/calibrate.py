@@ -46,7 +46,7 @@ def calibrate(model: RecurrentModel, config: FitConfig, data: Data) -> Calibrati
         factors = conformal_factors(outputs, targets, config.model.coverage)
         model.factors.copy_(torch.from_numpy(factors))
         done.spread = spread_by_count(model, config, data)
-        done.metrics = forecast_figures(*_forecasts(model, config, data.parts["test"]))
+        done.metrics = test_figures(model, config, data)
     elif isinstance(config.data, SymbolsData):
         done.metrics = _foreseen_symbols(model, config, data)
     elif config.task == "classify":
@@ -54,6 +54,11 @@ def calibrate(model: RecurrentModel, config: FitConfig, data: Data) -> Calibrati
     else:
         _calibrate_beats(model, config, data, done)
     return done
+
+
+def test_figures(model: RecurrentForecaster, config: FitConfig, data: Data) -> dict[str, float]:
+    """How a forecaster does on the test part."""
+    return forecast_figures(*_forecasts(model, config, data.parts["test"]), data.rate_hz)
 
 
 def predict(model: RecurrentModel, windows: Floats, batch: int = 512) -> dict[str, Floats]:

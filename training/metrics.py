@@ -25,18 +25,26 @@ EXCUSED = {"V": "FQ", "S": "Q", "F": "Q"}
 """For each class those annotated ones on which calling it is no false positive; of F the standard says nothing."""
 
 
-def forecast_figures(outputs: dict[str, Floats], targets: Floats, last: Floats) -> dict[str, float]:
-    """Errors of forecasts against `targets` (n, horizon, channel), and of "stays at `last`" (n, channel)."""
+def forecast_figures(
+    outputs: dict[str, Floats], targets: Floats, last: Floats, rate_hz: float = 0.0
+) -> dict[str, float]:
+    """Errors of forecasts against `targets` (n, horizon, channel), and of "stays at `last`" (n, channel).
+
+    With `rate_hz` also the error at some horizons: the next sample, the last, and three between.
+    """
     error = (outputs["forecast"] - targets).astype(np.float64) ** 2
     persistence = (last[:, None] - targets).astype(np.float64) ** 2
     inside = (targets >= outputs["lower"]) & (targets <= outputs["upper"])
     by_step = inside.mean(axis=(0, 2))
+    variance = targets.var(axis=(0, 1)).mean()
+    steps = sorted({round(share * (error.shape[1] - 1)) for share in (0, 0.25, 0.5, 0.75, 1)}) if rate_hz else []
     return {
+        **{f"mse_over_variance_{(i + 1) / rate_hz:.3f}_s": float(error[:, i].mean() / variance) for i in steps},
         "mse": float(error.mean()),
         "mse_first_step": float(error[:, 0].mean()),
         "mse_last_step": float(error[:, -1].mean()),
         "mse_persistence": float(persistence.mean()),
-        "mse_over_variance": float(error.mean() / targets.var(axis=(0, 1)).mean()),
+        "mse_over_variance": float(error.mean() / variance),
         "coverage": float(inside.mean()),
         "coverage_lowest_step": float(by_step.min()),
         "coverage_highest_step": float(by_step.max()),

@@ -20,7 +20,7 @@ from monitor.core.blocks import Floats
 from monitor.core.card import Card
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import TOLERANCE, load_model
-from training.calibrate import spread_by_count
+from training.calibrate import spread_by_count, test_figures
 from training.config import FitConfig
 from training.datasets import load_data
 from training.export import write_model
@@ -39,6 +39,10 @@ def reexport(
     """
     torch.set_num_threads(1)
     card = load_model(file).card
+    if card.second is not None:
+        raise ConfigError(
+            f"model {file.name}: expected a model of one tier, got two; export it from its run folder"
+        )
     config = config_of(card, file.name)
     model = build_model(config, card.channels)
     try:
@@ -53,9 +57,10 @@ def reexport(
     for name, tensor in known.outputs.items():
         if not np.allclose(answer[name].numpy(), tensor.array(), TOLERANCE, TOLERANCE):
             raise ModelError(f"model {file.name}: what was read from it does not give its known answer")
-    spread = card.stepping.spread if card.stepping else ()
+    spread, metrics = card.stepping.spread if card.stepping else (), card.metrics
     if isinstance(model, RecurrentForecaster) and (folder or config.data.__struct_config__.tag == "simulated"):
-        spread = spread_by_count(model, config, load_data(config, folder))
+        data = load_data(config, folder)
+        spread, metrics = spread_by_count(model, config, data), test_figures(model, config, data)
     outcome = Outcome(
         seed=card.seed,
         data=card.source,
@@ -64,7 +69,7 @@ def reexport(
         unit=card.unit,
         thresholds=card.thresholds,
         beat_level=card.beat_level,
-        metrics=card.metrics,
+        metrics=metrics,
         best_epoch=0,
         epochs=0,
         spread=spread,
