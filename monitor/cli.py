@@ -18,6 +18,7 @@ VERBS = {
     "watch": ("monitor.verbs.watch", "Open the dashboard of a running daemon, or of a recording."),
     "replay": ("monitor.verbs.replay", "Send a recording to a daemon."),
     "simulate": ("monitor.verbs.senders", "Send a simulated signal to a daemon."),
+    "record": ("monitor.verbs.record", "Write what a daemon takes in to files."),
     "alarms": ("monitor.verbs.client", "List or acknowledge alarms."),
     "reload": ("monitor.verbs.client", "Have the daemon read its configuration and models again."),
     "keys": ("monitor.verbs.keys", "Make a key for a daemon or for a client of one."),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import deque
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from monitor.core.blocks import NS
+from monitor.core.blocks import NS, Floats
 from monitor.core.errors import RecordingError
 from monitor.core.signals import Signal
 from monitor.recorded import Recording, nanoseconds
@@ -118,11 +119,17 @@ def _rate_of(seconds: np.ndarray, path: Path, asked_hz: float | None) -> tuple[f
             f"{path}: expected equally spaced samples {step:g} s apart, got {steps[worst]:g} s after row "
             f"{worst + 1}; resample it, and leave cells empty where values are missing",
         )
-    rate_hz = round(1 / step, 6)
+    rate_hz = _plain(1 / step, len(steps))
     if asked_hz is not None and abs(asked_hz - rate_hz) > 0.01 * rate_hz:
         raise RecordingError(f"{path}: expected {asked_hz:g} Hz as asked for, its time column says {rate_hz:g} Hz")
     start_ns = round(seconds[0] * NS) if seconds[0] > 1e8 else 0  # smaller ones count from the recording's start
     return asked_hz or rate_hz, start_ns
+
+
+def _plain(rate_hz: float, steps: int) -> float:
+    """The shortest number that times told in microseconds cannot tell from `rate_hz`."""
+    unsure = rate_hz * rate_hz * 1e-6 / steps
+    return next((r for digits in range(7) if abs((r := round(rate_hz, digits)) - rate_hz) <= unsure), rate_hz)
 
 
 def write_signal(path: str, signal: Signal, samples: int) -> None:
@@ -138,3 +145,53 @@ def write_signal(path: str, signal: Signal, samples: int) -> None:
             for i, row in enumerate(values.tolist(), first):
                 cells = ["" if math.isnan(value) else f"{value:.4f}" for value in row]
                 rows.writerow([f"{i / signal.rate_hz:.6f}".rstrip("0").rstrip("."), *cells, names.get(i, "")])
+
+
+class CsvWriter:
+    """Writes one CSV file; rows wait `LATE_S` for what is flagged in them."""
+
+    LATE_S = 5.0
+
+    def __init__(self, path: Path, rate_hz: float, channels: tuple[str, ...], start_ns: int) -> None:
+        self.path, self._rate_hz, self._start_ns = path, rate_hz, start_ns
+        self._waiting: deque[list[float]] = deque()
+        self._first = 0  # index of the first row that waits
+        self._notes: dict[int, str] = {}
+        self._file = path.open("w", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(["time", *channels, "label"])
+        self._file.flush()
+
+    def fits(self, values: Floats) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def write(self, values: Floats) -> None:
+        """Samples (time, channel) that follow on."""
+        self._waiting.extend(values.tolist())
+        self._give(len(self._waiting) - math.ceil(self.LATE_S * self._rate_hz))
+
+    def note(self, index: int, symbol: str, text: str) -> None:
+        """Label sample `index`, or the next one that is not labelled yet."""
+        index = max(index, self._first)
+        while index in self._notes:
+            index += 1
+        self._notes[index] = symbol or text
+
+    def _give(self, rows: int) -> None:
+        for _ in range(rows):
+            row = self._waiting.popleft()
+            t_ns = self._start_ns + round(self._first * NS / self._rate_hz)
+            cells = ["" if math.isnan(value) else f"{value:.9g}" for value in row]
+            time = f"{t_ns // NS}.{t_ns % NS // 1000:06d}"
+            self._rows.writerow([time, *cells, self._notes.pop(self._first, "")])
+            self._first += 1
+
+    def sync(self) -> None:
+        """Hand what is settled to the system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what waits, close."""
+        self._give(len(self._waiting))
+        self._file.close()

@@ -48,7 +48,7 @@ def read_edf(path: Path) -> Recording:
     try:
         raw = path.read_bytes()
         return _recording(path, raw, _layout_of(raw))
-    except (OSError, ValueError, IndexError, UnicodeDecodeError, OverflowError) as error:
+    except (OSError, ValueError, IndexError, ArithmeticError, MemoryError) as error:
         raise RecordingError(f"{path}: expected an EDF file, but it cannot be read ({error})") from error
 
 
@@ -78,6 +78,8 @@ def _layout_of(raw: bytes) -> _Layout:
 
 def _recording(path: Path, raw: bytes, layout: _Layout) -> Recording:
     size = sum(layout.samples)
+    if min(layout.samples, default=0) <= 0:
+        raise ValueError("it has a signal without samples")
     there = (len(raw) - layout.header_bytes) // (2 * size)
     records = there if layout.records < 0 else min(layout.records, there)
     signals = [i for i, label in enumerate(layout.labels) if label != _NOTES]
