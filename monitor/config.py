@@ -109,8 +109,8 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_waiting: Count = 65_536
     """Windows that may wait for each model; beyond that the oldest hops are skipped."""
     mode: Mode = "window"
-    """How recurrent models run: "window" reads the whole window at every hop, "leapfrog" carries states from step to
-    step, for a twentieth of the price, and answers on half a window or more."""
+    """How recurrent models run: "window" reads the whole window at every hop, "leapfrog" carries states from step
+    to step, for a twentieth of the price, and answers on half a window or more."""
     modes: dict[str, Mode] = {}
     """The same for single models, by name."""
     states: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0

@@ -46,10 +46,17 @@ class Cable:
         self._open.clear()
 
     async def _carry(self, reader, writer):
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        self._open.add(writer)
+        try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-            self._open |= {writer, far_writer}
+            self._open.add(far_writer)
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            self._open.discard(far_writer)
+        except OSError:  # whom it should reach is not there
+            pass
+        finally:
+            writer.close()
+            self._open.discard(writer)
 
     async def _pump(self, reader, writer):
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -274,6 +275,7 @@ async def test_a_wrong_password_or_certificate_gets_nothing_and_the_log_says_so(
             pass
     assert SECRET not in caplog.text
     assert "guess" not in caplog.text
+    gc.collect()  # here, where what paho left is expected
 
 
 async def test_files_that_cannot_be_used_are_configuration_errors(tmp_path, models):  # noqa: F811
