@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S = 5.0
 HEARTBEAT_S = 1.0
+SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter to itself: with the usual 5 ms the one that writes the log would hold up
+the event loop at every turn."""
 _STATES = 128
 """That are published in one go."""
 STALLED_S = 30.0
@@ -286,6 +289,7 @@ class Daemon:
 
 async def run_daemon(config: Config, models: dict[str, Model], read: Callable[[], Config] | None = None) -> None:
     """Run a daemon until SIGINT or SIGTERM; SIGHUP has it read its configuration and models again."""
+    sys.setswitchinterval(SWITCH_S)
     on_terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
     with identity(config), AlarmLog(Path(config.alarm_log.path)) as alarm_log:
         daemon = Daemon(config, models, alarm_log, read)

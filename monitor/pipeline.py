@@ -74,6 +74,7 @@ class Pipeline:
         self._decoder = Decoder()
         self._told: list[Ints] = []
         """When what has been concluded, and is not yet told, was received."""
+        self._publishing: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._notices: list[Notice | Note] = []
         self._complaints: set[tuple[str, str]] = set()
@@ -167,6 +168,7 @@ class Pipeline:
             if self._swaps:
                 self._work.set()
                 if not self._engine.waiting():
+                    await self._handed_over()
                     await self._swap()
             if self._stopping:
                 if not (self._engine.waiting() or self._unacknowledged or self._notices):
@@ -193,9 +195,6 @@ class Pipeline:
         notices, self._notices = self._notices, []
         books = self._engine.save() if self.keeper and self.keeper.is_due else None
         writes = self.keeper.begin(books) if self.keeper else []
-        if not writes:
-            await self._publish(notices)
-            notices = []
         for name, model in self._models.items():
             while left[name] > 0:
                 batch = self._engine.ready(name, min(left[name], self._settings.max_batch))
@@ -204,21 +203,43 @@ class Pipeline:
                 left[name] -= len(batch)
                 notices += await self._conclude(batch, model)
                 if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
-                    await self._publish(notices)
+                    await self._hand_over(notices)
                     notices = []
         if self.keeper and books is not None:
             writes += self.keeper.states(self._engine.learn(books))
-        await self._publish(notices, writes)
-        for acknowledge in acknowledgements:
-            acknowledge()
+        await self._hand_over(notices, writes, acknowledgements)
 
-    async def _publish(self, notices: Sequence[Notice | Note], writes: Sequence[Write] = ()) -> None:
-        """Log and tell, and count what has been concluded up to here as told."""
-        await self.publisher.publish(notices, writes)
+    async def _hand_over(
+        self,
+        notices: Sequence[Notice | Note],
+        writes: Sequence[Write] = (),
+        acknowledgements: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        """Let this be logged, told and acknowledged while the next round goes on; one such after the other."""
+        await self._handed_over()
         marks, self._told = self._told, []
+        work = self._publish(notices, writes, acknowledgements, marks)
+        self._publishing = asyncio.create_task(work, name="publish")
+
+    async def _handed_over(self) -> None:
+        """Wait until what was handed over is told."""
+        task, self._publishing = self._publishing, None
+        if task is not None:
+            await task
+
+    async def _publish(
+        self,
+        notices: Sequence[Notice | Note],
+        writes: Sequence[Write],
+        acknowledgements: Sequence[Callable[[], None]],
+        marks: Sequence[Ints],
+    ) -> None:
+        await self.publisher.publish(notices, writes)
         if marks:
             self._telemetry.windows += sum(len(some) for some in marks)
             self._telemetry.latency.add(time.monotonic_ns() - np.concatenate(marks))
+        for acknowledge in acknowledgements:
+            acknowledge()
 
     async def _gather(self) -> None:
         """Wait for company until a batch is full or has waited long enough."""
