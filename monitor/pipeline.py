@@ -172,6 +172,7 @@ class Pipeline:
                     await self._swap()
             if self._stopping:
                 if not (self._engine.waiting() or self._unacknowledged or self._notices):
+                    await self._handed_over()
                     if self.keeper:
                         books = self._engine.save()
                         writes = [*self.keeper.begin(books), *self.keeper.states(self._engine.learn(books))]
