@@ -1,4 +1,4 @@
-"""Take the film of the dashboard that the README shows: docs/dashboard.gif, of the real program on the demo's data.
+"""Take the film of the dashboard that the README shows: docs/dashboard.gif, the real program on the demo's data.
 
     python docs/film.py
 
@@ -29,7 +29,8 @@ from monitor.demo import scene
 HERE = Path(__file__).resolve().parent
 SCRIPT = (
     (5.0, ()), (1.5, ("left_square_bracket",)), (1.5, ("left_square_bracket",)), (2.5, ("w",)),
-    (1.0, ("escape", "end")), (2.0, ("o",)), (1.0, ("o",)), (1.5, ("s",)), (1.5, ("t", "t")), (1.0, ("t", "t", "t", "t")),
+    (1.0, ("escape", "end")), (2.0, ("o",)), (1.0, ("o",)), (1.5, ("s",)), (1.5, ("t", "t")),
+    (1.0, ("t", "t", "t", "t")),
 )  # fmt: skip
 """How long each piece lasts, in seconds, and the keys that are pressed before it."""
 
@@ -66,8 +67,8 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=36)
     parser.add_argument("--seconds", type=float, default=25.0, help="how long to look before the film")
     parser.add_argument("--wait", type=float, default=60.0, help="how long at most")
-    parser.add_argument("--rate", type=float, default=5.0, help="pictures a second")
-    parser.add_argument("--width", type=int, default=820, help="of the film, in pixels")
+    parser.add_argument("--rate", type=float, default=4.0, help="pictures a second")
+    parser.add_argument("--width", type=int, default=760, help="of the film, in pixels")
     parser.add_argument("--out", type=Path, default=HERE / "dashboard.gif")
     args = parser.parse_args()
     taken = asyncio.run(film(args))
@@ -75,7 +76,7 @@ def main() -> int:
     for _, svg in taken:
         command = ["rsvg-convert", "-w", str(args.width)]
         png = subprocess.run(command, input=tidy(svg).encode(), capture_output=True, check=True).stdout
-        pictures.append(Image.open(BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE))
+        pictures.append(Image.open(BytesIO(png)).convert("RGB").quantize(48, dither=Image.Dither.NONE))
     times = [at for at, _ in taken]
     lasting = [max(round(1000 * (b - a)), 20) for a, b in zip(times, [*times[1:], times[-1] + 1.0], strict=True)]
     pictures[0].save(args.out, save_all=True, append_images=pictures[1:], duration=lasting, loop=0, optimize=True)

@@ -21,6 +21,7 @@ from textual.theme import Theme
 
 from monitor.core.errors import ConfigError
 from monitor.dashboard.choices import Choices
+from monitor.dashboard.finder import Finder
 from monitor.dashboard.link import Link
 from monitor.dashboard.narrow import NarrowUpdate
 from monitor.dashboard.palette import Ink, Palette
@@ -44,6 +45,7 @@ class Dashboard(App[None]):
         (0, "-flat"), (12, "-short"), (20, "-normal"), (36, "-tall"), (56, "-high"),
     ]  # fmt: skip
     BINDINGS: ClassVar[list[BindingType]] = [("ctrl+c", "quit", "Quit")]
+    COMMANDS = {Finder}  # noqa: RUF012 - declared by Textual, not as a class variable
 
     def __init__(
         self,

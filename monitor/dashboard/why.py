@@ -145,9 +145,13 @@ def _model_text(model: str, card: Mapping[str, Any]) -> str:
     )
 
 
+def _steps_hz(card: Mapping[str, Any]) -> float:
+    return float(card.get("rate_hz") or 0.0) / int(card.get("samples_per_step") or 1)
+
+
 def window_ns(case: Case, card: Mapping[str, Any]) -> tuple[int, int] | None:
     """The part of the signal the model had seen, where its card says how much that is."""
-    rate_hz, window = float(card.get("rate_hz") or 0.0), int(card.get("window") or 0)
+    rate_hz, window = _steps_hz(card), int(card.get("window") or 0)
     if not rate_hz or not window:
         return None
     end_ns = max(case.to_ns, case.t_ns)
@@ -159,7 +163,7 @@ def _window_text(case: Case, card: Mapping[str, Any]) -> str:
     flagged = f"flagged {clock_text(case.from_ns)} to {clock_text(case.to_ns)}"
     if span is None:
         return flagged
-    rate_hz = float(card["rate_hz"])
+    rate_hz = _steps_hz(card)
     seen = f"{card['window']} steps at {number_text(rate_hz)} Hz, {seconds_text((span[1] - span[0]) / NS)}"
     return f"{seen} to {clock_text(span[1])}; {flagged}"
 

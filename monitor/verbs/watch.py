@@ -89,5 +89,8 @@ def _serve(arguments: list[str], host: str, port: int) -> int:
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     logging.getLogger("textual-serve").setLevel(logging.WARNING)
     click.echo(f"monitor: serving the dashboard on http://{host}:{port}", err=True)
-    Server(shlex.join(command), host=host, port=port, title="foretrace").serve()
+    try:
+        Server(shlex.join(command), host=host, port=port, title="foretrace").serve()
+    except OSError as error:
+        raise ConfigError(f"--web: cannot listen on {host}:{port}: {error}; choose another --port") from error
     return 0

@@ -181,3 +181,12 @@ async def test_every_view_at_every_size(size):
         for keys in (("o",), ("A",), ("A", "o"), ("w", "escape"), ("slash", "escape"), ("left_square_bracket",)):
             await watcher.press(*keys)
             assert watcher.app.is_running
+
+
+async def test_the_command_palette_offers_the_commands():
+    async with watching() as watcher:
+        await watcher.pilot.press("ctrl+p", *"overview")
+        await until(lambda: watcher.app.screen.query("CommandList") and
+                    watcher.app.screen.query_one("CommandList").option_count, "what is found")  # fmt: skip
+        await watcher.pilot.press("enter")
+        await until(lambda: watcher.app.choices.overview, "the overview")

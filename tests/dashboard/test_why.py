@@ -39,7 +39,7 @@ def flagged_board() -> Board:
     board.fold(alarm("a", 5.4, model="m@1", times=2), 0.0)
     board.fold_models([{
         "name": "m", "version": "1", "task": "classify", "cell": "gru", "hidden": 32, "parameters": 3400,
-        "rate_hz": 25.0, "window": 50, "metrics": {"Se": 0.997},
+        "rate_hz": 75.0, "samples_per_step": 3, "window": 50, "metrics": {"Se": 0.997},
     }])  # fmt: skip
     return board
 
