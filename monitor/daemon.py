@@ -56,8 +56,8 @@ log = logging.getLogger(__name__)
 DEADLINE_S = 5.0
 HEARTBEAT_S = 1.0
 SWITCH_S = 0.0005
-"""How long a thread may keep the interpreter to itself: with the usual 5 ms the one that writes the log would hold up
-the event loop at every turn."""
+"""How long a thread may keep the interpreter to itself: with the usual 5 ms the one that writes the log would hold
+up the event loop at every turn."""
 _STATES = 128
 """That are published in one go."""
 STALLED_S = 30.0
@@ -92,7 +92,7 @@ class Daemon:
         )
         self.doors = Doors(config)
         self._recent = Recent(config.feed.history_s)
-        self._keeper = Keeper(alarm_log, config.state, config.alarm_log, config.feed.history_s)
+        self._keeper = Keeper(alarm_log, config.state, config.alarm_log, self._recent)
         self.pipeline = Pipeline(
             self.engine,
             models,
