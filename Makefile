@@ -45,7 +45,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 # PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds first, or pip will fetch gigabytes of CUDA.
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@echo "installing everything, training and tests included, into $(VENV)" >&2
-	@$(BIN)/python -m pip install --quiet --editable '.[demo,train]' --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,train,web]' --group dev
 	@touch $@ $(VENV)/.demo
 
 clean:

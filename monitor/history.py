@@ -14,7 +14,8 @@ import numpy as np
 from monitor.core.blocks import NS, Beat, Block, Event, Floats
 from monitor.core.wire import encode_block
 
-_NOTICES = 200
+_NOTICES = 2000
+"""Events, and beats, of one stream: more than ten minutes of a fast heart."""
 _TOTAL_BYTES = 32 * 2**20
 _LEAST_BYTES = 8 * 2**10
 """Of one stream's ring: eight seconds at 250 Hz."""
@@ -46,6 +47,8 @@ class _Ring:
     next_seq: int = -1
     next_ns: int = 0
     run: str = ""
+    saved: int = 0
+    """Samples that `History.unsaved` has given."""
 
     def push(self, block: Block) -> None:
         """Add a block."""
@@ -70,16 +73,16 @@ class _Ring:
         """The same with room for `size` samples."""
         other = _Ring(
             self.rate_hz, self.channels, self.unit, np.zeros((size, self.values.shape[1]), np.float32), self.count,
-            self.marks, self.next_seq, self.next_ns, self.run,
+            self.marks, self.next_seq, self.next_ns, self.run, self.saved,
         )  # fmt: skip
         kept = np.arange(max(self.count - min(size, len(self.values)), 0), self.count)
         other.values[kept % size] = self.values[kept % len(self.values)]
         return other
 
-    def pieces(self, stream: str, since_ns: int) -> list[Block]:
-        """What lies after `since_ns`, oldest first, a block for each row without a break."""
+    def pieces(self, stream: str, since_ns: int = 0, since: int = 0) -> list[Block]:
+        """What lies after `since_ns` and sample `since`, oldest first, a block for each row without a break."""
         found = []
-        oldest = max(self.count - len(self.values), 0)
+        oldest = max(self.count - len(self.values), since)
         ends = [*[mark.at for mark in self.marks][1:], self.count]
         for mark, end in zip(self.marks, ends, strict=True):
             late = int(np.ceil((since_ns - mark.t0_ns) * self.rate_hz / NS))
@@ -96,7 +99,7 @@ class History:
     """Keeps about `seconds` of samples a stream, and its newest events and beats."""
 
     def __init__(self, seconds: float, total_bytes: int = _TOTAL_BYTES) -> None:
-        self._seconds, self._total_bytes = seconds, total_bytes
+        self.seconds, self._total_bytes = seconds, total_bytes
         self._rings: dict[str, _Ring] = {}
         self._bytes = total_bytes
         """That one ring may take."""
@@ -127,12 +130,21 @@ class History:
         return self._rings[block.stream]
 
     def _size(self, rate_hz: float, width: int) -> int:
-        wanted = int(np.ceil(self._seconds * rate_hz)) + 1
+        wanted = int(np.ceil(self.seconds * rate_hz)) + 1
         return max(min(wanted, self._bytes // (4 * width)), 1)
 
     def count_bytes(self) -> int:
         """Of all rings."""
         return sum(ring.values.nbytes for ring in self._rings.values())
+
+    def unsaved(self) -> list[Block]:
+        """Samples that came since the last call, as far as they are still here."""
+        found: list[Block] = []
+        for stream, ring in self._rings.items():
+            if ring.saved < ring.count:
+                found += ring.pieces(stream, since=ring.saved)
+                ring.saved = ring.count
+        return found
 
     def notice(self, notice: Event | Beat) -> None:
         """An event or a beat."""
@@ -146,7 +158,7 @@ class History:
         ring = self._rings.get(stream)
         if ring is None:
             return [], [], []
-        since = ring.next_ns - round(min(seconds, self._seconds) * NS)
+        since = ring.next_ns - round(min(seconds, self.seconds) * NS)
         return (
             [encode_block(block) for block in ring.pieces(stream, since)],
             [event for event in self._events.get(stream, ()) if event.end_ns >= since],
