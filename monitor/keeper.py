@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from monitor.config import AlarmLog as Retention
 from monitor.config import State
@@ -27,6 +26,7 @@ from monitor.core.blocks import NS, Block
 from monitor.core.engine import Saved
 from monitor.core.errors import SchemaError
 from monitor.core.wire import decode_block, encode_block
+from monitor.history import History
 from monitor.sinks.alarmlog import AlarmLog, Write
 from monitor.sources import Message
 
@@ -59,22 +59,16 @@ class Keeper:
         alarm_log: AlarmLog,
         settings: State,
         retention: Retention,
-        history_s: float,
+        history: History,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log, self._settings, self.retention = alarm_log, settings, retention
-        self._history_s, self._clock = history_s, clock
-        self._fresh: dict[str, list[Block]] = {}
+        self._history, self._clock = history, clock
         self._journal: list[Entry] = []
         self._next_s = clock() + settings.checkpoint_s
         self._marked_s = 0.0
-        self._is_dirty = False
-
-    def block(self, block: Block) -> None:
-        """Samples that were taken in."""
-        self._is_dirty = True
-        if self._settings.history:
-            self._fresh.setdefault(block.stream, []).append(block)
+        self.is_dirty = False
+        """Whether anything has come since the last checkpoint."""
 
     def received(self, messages: Sequence[Message], now_ns: int) -> None:
         """Messages that somebody will be told are safe."""
@@ -84,7 +78,7 @@ class Keeper:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return self._is_dirty and self._clock() >= self._next_s
+        return self.is_dirty and self._clock() >= self._next_s
 
     def begin(self, books: Sequence[Saved] | None) -> list[Write]:
         """A turn begins: what is to be written at its end. With `books` it is a checkpoint, and `states` follows.
@@ -96,13 +90,11 @@ class Keeper:
             entries = _rows(msgspec.msgpack.encode(journal))
             return [Write("INSERT INTO journal (entries) VALUES (?)", entries)] if journal else []
         now_s = self._clock()
-        self._next_s, self._is_dirty = now_s + self._settings.checkpoint_s, False
-        fresh, self._fresh = self._fresh, {}
-        pieces = (piece for blocks in fresh.values() for piece in _joined(blocks))
-        kept_ns = round(self._history_s * NS)
-        spans = [
-            (blocks[0].stream, _end_ns(blocks[-1]) - kept_ns, _end_ns(blocks[-1])) for blocks in fresh.values()
-        ]
+        self._next_s, self.is_dirty = now_s + self._settings.checkpoint_s, False
+        pieces = self._history.unsaved() if self._settings.history else []
+        kept_ns = round(self._history.seconds * NS)
+        newest_ns = {piece.stream: _end_ns(piece) for piece in pieces}
+        spans = [(stream, end_ns - kept_ns, end_ns) for stream, end_ns in newest_ns.items()]
         return [
             # Older than what is kept, or of a time that has been taken back.
             Write("DELETE FROM recent WHERE stream = ? AND (end_ns < ? OR end_ns > ?)", iter(spans)),
@@ -160,29 +152,6 @@ class Keeper:
 
 def _rows(*row: object) -> Iterator[tuple[object, ...]]:
     return iter([row])
-
-
-def _joined(blocks: Sequence[Block]) -> Iterator[Block]:
-    """Consecutive blocks of a stream as one, until something breaks their row."""
-    parts: list[Block] = []
-    for block in blocks:
-        if parts and not _follows(parts[-1], block):
-            yield _join(parts)
-            parts = []
-        parts.append(block)
-    if parts:
-        yield _join(parts)
-
-
-def _join(parts: list[Block]) -> Block:
-    return msgspec.structs.replace(parts[0], values=np.concatenate([part.values for part in parts]))
-
-
-def _follows(before: Block, after: Block) -> bool:
-    same = before.run == after.run and before.rate_hz == after.rate_hz and before.channels == after.channels
-    late_ns = abs((after.t0_ns or 0) - _end_ns(before))
-    next_seq = (before.seq or 0) + len(before.values)
-    return same and next_seq == after.seq and late_ns * (after.rate_hz or 1) < NS
 
 
 def _end_ns(block: Block) -> int:

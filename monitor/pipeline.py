@@ -112,7 +112,7 @@ class Pipeline:
             if isinstance(block, SchemaError):
                 self._complain(block)
             elif is_whole and (taken := self._engine.follow(block, mark)) is not None:
-                self._taken(taken)
+                self.publisher.block(taken)
             else:
                 try:
                     self.push(block, now_ns, mark, patience_s=patience_s)
@@ -120,6 +120,8 @@ class Pipeline:
                     self._complain(error)
             if self._engine.holds:
                 self.release(now_ns)
+        if self.keeper:
+            self.keeper.is_dirty = True
         self._work.set()
 
     def release(self, now_ns: int | None = None) -> None:
@@ -135,13 +137,8 @@ class Pipeline:
         """Push one block; raises SchemaError when it cannot be used."""
         taken, events = self._engine.push(block, now_ns, mark, patience_s=patience_s, is_due=is_due)
         if taken is not None:
-            self._taken(taken)
+            self.publisher.block(taken)
         self._notices += events
-
-    def _taken(self, block: Block) -> None:
-        self.publisher.block(block)
-        if self.keeper:
-            self.keeper.block(block)
 
     def _complain(self, error: SchemaError) -> None:
         self._engine.refuse(error.stream)

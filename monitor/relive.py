@@ -43,6 +43,7 @@ async def relive(
     for event in reversed(alarm_log.events(limit=_EVENTS)):
         history.notice(event)
     _fill(pipeline, history, kept.recent)
+    history.unsaved()  # that was saved before
     await pipeline.conclude_quietly()
     engine.resume(kept.saved)
     pipeline.keeper = keeper

@@ -14,6 +14,7 @@ from monitor.config import State
 from monitor.control import Acknowledge, Client, GetAlarms, GetHistory, History
 from monitor.core.blocks import Alarm, Event, Kind
 from monitor.core.wire import decode_block
+from monitor.history import History as Recent
 from monitor.keeper import Keeper
 from monitor.outlets import open_outlet
 from monitor.senders import send
@@ -172,7 +173,7 @@ def event(i):
 def test_the_file_stays_small_by_number_and_by_age(tmp_path):
     clock = Clock()
     with AlarmLog(tmp_path / "log.db") as log:
-        keeper = Keeper(log, State(), Retention(keep_events=1000, keep_days=2.0), 10.0, clock)
+        keeper = Keeper(log, State(), Retention(keep_events=1000, keep_days=2.0), Recent(10.0), clock)
         for day in range(6):
             for i in range(0, 300, 100):
                 log.write([event(day * 1000 + i + n) for n in range(100)], keeper.begin([]))
@@ -190,14 +191,15 @@ def test_the_file_stays_small_by_number_and_by_age(tmp_path):
 
 def test_only_so_many_seconds_of_samples_are_kept(tmp_path):
     with AlarmLog(tmp_path / "log.db") as log:
-        keeper = Keeper(log, State(), Retention(), 10.0, Clock())
+        recent = Recent(10.0)
+        keeper = Keeper(log, State(), Retention(), recent, Clock())
         for i, block in enumerate(sine(samples=20_000)):
-            keeper.block(msgspec.structs.replace(block, channels=("1",)))
+            recent.block(msgspec.structs.replace(block, channels=("1",)))
             if i % 50 == 49:
                 log.write([], keeper.begin([]))
         kept = sum(len(block.values) for block in keeper.load().recent)
         assert 10 * 50 <= kept <= 10 * 50 + 1000
         rows = log.read("SELECT count(*) FROM recent")[0][0]
-        keeper.block(next(sine(samples=10)))  # the sender's clock goes back to the beginning
+        recent.block(next(sine(samples=10)))  # the sender's clock goes back to the beginning
         log.write([], keeper.begin([]))
         assert log.read("SELECT count(*) FROM recent")[0][0] == 1 < rows
