@@ -148,8 +148,11 @@ async def test_in_a_browser(daemon, tmp_path):
                     assert time.monotonic() < end, "the dashboard said nothing to the page"
                     await asyncio.sleep(0.1)
                 await until(lambda: any(r.__class__.__name__ == "GetHistory" for r in daemon.asked), "its history")
-                picture = base64.b64decode((await tab.ask("Page.captureScreenshot", format="png"))["data"])
-                assert len(picture) > 10_000  # an empty page has less
+                picture = b""
+                while len(picture) < 10_000:  # an empty page has less
+                    assert time.monotonic() < end, "nothing was drawn on the page"
+                    await asyncio.sleep(0.1)
+                    picture = base64.b64decode((await tab.ask("Page.captureScreenshot", format="png"))["data"])
                 await tab.ask("Page.navigate", url="about:blank")
     finally:
         for process in (browser, server):
