@@ -68,6 +68,8 @@ def watch(
         where = ["--file", recording] if recording else ["--feed", feed, "--control", control, "--prefix", prefix]
         where += ["--rate", str(rate_hz)] if recording and rate_hz else []
         return _serve([*where, *look], host, port)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()) and "TEXTUAL_DRIVER" not in os.environ:
+        raise ConfigError("the dashboard needs a terminal; in a script, `monitor alarms` tells as much")
     if recording:
         from monitor.demo import reviewed
 

@@ -160,3 +160,12 @@ async def test_in_a_browser(daemon, tmp_path):
             process.wait(20)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def test_without_a_terminal_it_says_so_and_ends():
+    command = [sys.executable, "-m", "monitor", "watch"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
