@@ -79,6 +79,14 @@ class _Ring:
         other.values[kept % size] = self.values[kept % len(self.values)]
         return other
 
+    def _cut(self, start: int, end: int) -> Floats:
+        """Samples [start, end), which are still in the ring."""
+        size = len(self.values)
+        at, n = start % size, end - start
+        if at + n <= size:
+            return self.values[at : at + n].copy()
+        return np.concatenate((self.values[at:], self.values[: at + n - size]))
+
     def pieces(self, stream: str, since_ns: int = 0, since: int = 0) -> list[Block]:
         """What lies after `since_ns` and sample `since`, oldest first, a block for each row without a break."""
         found = []
@@ -89,7 +97,7 @@ class _Ring:
             for start in range(max(oldest, mark.at, mark.at + late), end, _PIECE):
                 skipped = start - mark.at
                 t0_ns = mark.t0_ns + round(skipped * NS / self.rate_hz)
-                values = self.values[np.arange(start, min(start + _PIECE, end)) % len(self.values)]
+                values = self._cut(start, min(start + _PIECE, end))
                 seq = mark.seq + skipped
                 found.append(Block(stream, values, mark.run, seq, t0_ns, self.rate_hz, self.channels, self.unit))
         return found
