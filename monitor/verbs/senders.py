@@ -123,7 +123,7 @@ _KINDS = {
 def simulate(
     kind: str, stream: str, block_samples: int, seconds: float | None, csv: str | None, **how: Any
 ) -> None:
-    """Send a simulated signal; ends with one line of JSON: what was sent."""
+    """Send a simulated signal, or write it to a file; ends with one line of JSON: what was sent or written."""
     from monitor.faults import Faults, Toll, with_faults
     from monitor.recordings_csv import write_signal
     from monitor.senders import blocks_of, signal_values
@@ -135,6 +135,7 @@ def simulate(
         if samples is None:
             raise ConfigError("--to-csv: how long? give --for SECONDS")
         write_signal(csv, source, samples)
+        click.echo(msgspec.json.encode({"file": csv, "samples": samples}).decode())
         return
     blocks = blocks_of(
         signal_values(source, block_samples),
