@@ -108,6 +108,7 @@ def test_models_are_listed_and_explained(tmp_path):
     assert {row["name"] for row in rows if "error" not in row} == {
         "ecg-beats",
         "ecg-forecast",
+        "ecg-spikes",
         "sine-forecast",
         "sine-spikes",
     }

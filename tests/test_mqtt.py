@@ -90,7 +90,7 @@ async def test_no_broker_is_said_in_one_line(tmp_path):
     with pytest.raises(Unreachable, match=r"the broker at mqtt://127\.0\.0\.1:1 does not answer"):
         async with open_outlet("mqtt://127.0.0.1:1", "signals"):
             pass
-    with pytest.raises(ConfigError, match="expected mqtt.s.://"):
+    with pytest.raises(ConfigError, match=r"expected mqtt.s.://"):
         async with open_outlet("mqtt://:x", "signals"):
             pass
     with pytest.raises(ConfigError, match="password_file"):

@@ -1,7 +1,7 @@
 """The loop that one writes first: for each sample of each stream, put it into a window and ask torch.
 
 `python -m training.naive FILE STREAMS SAMPLES` runs it with the network of a model file (its shape, not its
-weights: they do not change what it costs) and prints one line of JSON; `monitor bench` compares the daemon with it.
+weights: those do not change what it costs) and prints one line of JSON; `monitor bench` sets the daemon beside it.
 """
 
 from __future__ import annotations

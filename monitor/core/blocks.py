@@ -116,7 +116,7 @@ class Alarm(msgspec.Struct, frozen=True, tag="alarm", tag_field="what"):
 
 
 class Note(msgspec.Struct, frozen=True, tag="note", tag_field="what"):
-    """What somebody said about a moment of a stream; one of the same id replaces it, an empty one takes it back."""
+    """What somebody said of a moment of a stream; one of the same id replaces it, an empty one takes it back."""
 
     id: str
     stream: str
