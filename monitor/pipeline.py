@@ -251,6 +251,7 @@ class Pipeline:
     async def _conclude(self, batch: Batch, model: Model) -> list[Notice]:
         if self._engine.is_light(batch):
             told, outputs = self._engine.infer(batch, model)
+            await asyncio.sleep(0)  # many of them in a row are not light
         else:
             loop = asyncio.get_running_loop()
             told, outputs = await loop.run_in_executor(self._infer, self._engine.infer, batch, model)
