@@ -119,9 +119,6 @@ def base_of(signal: str | None, recording: str | None, symbols: str | None) -> d
 
 
 LATER = (
-    "data.folds",
-    "data.spike_sizes",
-    "data.spikes_per_minute",
     "model.bidirectional",
     "model.embedding",
     "model.frame",
@@ -134,6 +131,8 @@ LATER = (
     "train.stateful",
 )
 """Keys younger than the first models: at their default, which is what those did, `flat` leaves them out."""
+LATER_OF_RECORDS = ("data.folds", "data.spike_sizes", "data.spikes_per_minute")
+"""The same, of records alone."""
 
 Flat = dict[str, msgspec.Raw | str | int | float | bool | list[str] | None]
 
@@ -151,7 +150,8 @@ def flat(config: FitConfig) -> Flat:
 
     walk(msgspec.to_builtins(config), "")
     parts = {"data": config.data, "model": config.model, "train": config.train}
-    for key in LATER:
+    later = LATER + (LATER_OF_RECORDS if isinstance(config.data, RecordsData) else ())
+    for key in later:
         part, name = key.split(".")
         defaults = {field.name: field.default for field in msgspec.structs.fields(parts[part])}
         if key in found and getattr(parts[part], name) == defaults[name]:

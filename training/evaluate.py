@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from monitor.core.card import Card
-from monitor.core.errors import ConfigError
+from monitor.core.errors import ConfigError, ModelError
 from monitor.core.leapfrog import Leapfrog
 from monitor.inference import Model, find_models, load_model
 from monitor.recordings import Recording
@@ -67,8 +67,7 @@ def evaluate(
         "mode": "leapfrog" if settings.mode == "leapfrog" else "window",
         **_judged(path, sources, settings, card, say, leapfrog=settings.mode == "leapfrog"),
     }
-    if settings.mode == "both" and card.stepping is not None:
-        carried = Leapfrog(card, 1)
+    if settings.mode == "both" and (carried := _carried(card)) is not None:
         other = _judged(path, sources, settings, card, say, leapfrog=True)
         result["leapfrog"] = {
             "states": carried.states,
@@ -77,6 +76,14 @@ def evaluate(
             "difference": differences(result["total"], other["total"]),
         }
     return result
+
+
+def _carried(card: Card) -> Leapfrog | None:
+    """How the model leapfrogs; None where it cannot, or was not trained to answer on so few steps."""
+    try:
+        return Leapfrog(card, 1)
+    except ModelError:
+        return None
 
 
 def _judged(
