@@ -102,7 +102,8 @@ def test_what_is_recorded_is_what_was_sent(daemon, tmp_path):
         try:
             assert recording.stderr.readline().startswith(b"recording into")
             assert ask(daemon, "replay", SINE, *how) == 0
-            wait_until(lambda: list(tmp_path.glob("*.csv")), "the recording")
+            # It is written out every second: the last samples may still be on their way.
+            wait_until(lambda: any(path.read_bytes().count(b"\n") > 2400 for path in tmp_path.glob("*.csv")), "all")
             recording.terminate()
             said = json.loads(recording.communicate(timeout=20)[0])
         finally:
