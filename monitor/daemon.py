@@ -35,14 +35,14 @@ from monitor.core.engine import Engine
 from monitor.core.wire import Status
 from monitor.desk import Desk
 from monitor.doors import Doors
-from monitor.endpoint import Endpoint, Page, verdict
+from monitor.endpoint import Endpoint
 from monitor.history import History as Recent
 from monitor.identity import identity
 from monitor.inference import Model, second_tiers
 from monitor.keeper import Keeper
 from monitor.keys import read_allowed
-from monitor.metrics import CONTENT_TYPE, daemon_metrics, exposition, stream_metrics
 from monitor.notify import Notifier
+from monitor.pages import Pages
 from monitor.pipeline import Pipeline
 from monitor.relive import relive
 from monitor.reload import Reloader, card_summary, load_models
@@ -60,8 +60,6 @@ SWITCH_S = 0.0005
 up the event loop at every turn."""
 _STATES = 128
 """That are published in one go."""
-STALLED_S = 30.0
-"""A turn of the pipeline that takes longer is stuck."""
 
 
 class Daemon:
@@ -80,7 +78,6 @@ class Daemon:
         self._started_ns = time.time_ns()
         self._stop = asyncio.Event()
         self._notifier = Notifier()
-        self._is_ready = False
         self.engine = Engine(
             {name: model.card for name, model in models.items()},
             config.plan_of,
@@ -105,8 +102,15 @@ class Daemon:
         )
         self.desk = Desk(self.pipeline.announce, self._open_alarms, alarm_log, time.time_ns)
         self.reloader = Reloader(config, models, read, self._apply)
-        pages = {"/metrics": self._metrics, "/healthz": lambda: verdict(self._problems()), "/readyz": self._readyz}
-        self.endpoint = Endpoint(config.http.listen, pages) if config.http.listen else None
+        self.pages = Pages(
+            self.engine,
+            self.pipeline,
+            self.doors,
+            self._telemetry,
+            status=self.status,
+            open_alarms=self._open_alarms,
+        )
+        self.endpoint = Endpoint(config.http.listen, self.pages.all()) if config.http.listen else None
 
     async def run(self) -> None:
         """Run until `stop` is called, then finish what was read."""
@@ -135,10 +139,10 @@ class Daemon:
                 background.append(group.create_task(self.endpoint.run(), name="http"))
             who, publish = f"{__version__} {self._config.name}", self._config.feed.publish
             log.info("monitor %s: listening on %s, publishing on %s", who, self.doors.names, publish)
-            self._is_ready = True
+            self.pages.is_ready = True
             self._notifier.ready()
             await self._stop.wait()
-            self._is_ready = False
+            self.pages.is_ready = False
             self._notifier.stopping()
             for task in reading:
                 task.cancel()
@@ -189,7 +193,7 @@ class Daemon:
             self.desk.tick()
             await self._publish_states()
             self._publish_status("online")
-            if not self._problems():
+            if not self.pages.problems():
                 status = self.status()
                 self._notifier.alive(f"{status.streams} streams, {status.windows} windows, {status.events} events")
             await asyncio.sleep(min(HEARTBEAT_S, self._notifier.watchdog_s / 3 or HEARTBEAT_S))
@@ -238,6 +242,15 @@ class Daemon:
 
     def answer(self, request: Request) -> object:
         """The answer to a request on the control socket, or an awaitable of it."""
+        answered = self._answer(request)
+        return self._logged(answered) if isinstance(request, COMMANDS) and request != Reload() else answered
+
+    async def _logged(self, answered: object) -> object:
+        """What was commanded is durable before it is said to be done."""
+        await self.pipeline.logged()
+        return answered
+
+    def _answer(self, request: Request) -> object:
         match request:
             case GetStatus():
                 return Overview(self.status(), self.engine.states())
@@ -255,36 +268,6 @@ class Daemon:
     def _open_alarms(self) -> list[Alarm]:
         ours = self.pipeline.publisher.storage_alarm
         return [*self.engine.open_alarms(), *self.desk.open_alarms, *([ours] if ours else [])]
-
-    def _metrics(self) -> Page:
-        source, mqtt = self.doors.mqtt_source, self.doors.mqtt
-        metrics = daemon_metrics(
-            self.status(),
-            self._telemetry,
-            self._open_alarms(),
-            waiting=self.engine.waiting(),
-            storage_ok=self.pipeline.publisher.storage_alarm is None,
-            connected={"mqtt": source.connected} if source else {},
-            dropped={"mqtt": mqtt.dropped} if mqtt else {},
-            refused_connections=self.doors.gate.refused,
-        )
-        return Page(200, CONTENT_TYPE, exposition([*metrics, *stream_metrics(self.engine.states())]))
-
-    def _problems(self) -> list[str]:
-        """Why this daemon should be restarted."""
-        stuck_s = self.pipeline.busy_s
-        return [f"inference has been stuck for {stuck_s:.0f} s"] if stuck_s > STALLED_S else []
-
-    def _readyz(self) -> Page:
-        """Whether it does its work now."""
-        source, problems = self.doors.mqtt_source, self._problems()
-        if not self._is_ready:
-            problems.append("starting or stopping")
-        if source and not source.connected:
-            problems.append(f"no MQTT broker at {self._config.mqtt.host}:{self._config.mqtt.port}")
-        if self.pipeline.publisher.storage_alarm:
-            problems.append(self.pipeline.publisher.storage_alarm.detail)
-        return verdict(problems)
 
 
 async def run_daemon(config: Config, models: dict[str, Model], read: Callable[[], Config] | None = None) -> None:

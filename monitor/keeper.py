@@ -23,8 +23,8 @@ import msgspec
 from monitor.config import AlarmLog as Retention
 from monitor.config import State
 from monitor.core.blocks import NS, Block
-from monitor.core.engine import Saved
 from monitor.core.errors import SchemaError
+from monitor.core.memory import Saved
 from monitor.core.wire import decode_block, encode_block
 from monitor.history import History
 from monitor.sinks.alarmlog import AlarmLog, Write

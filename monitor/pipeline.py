@@ -171,8 +171,8 @@ class Pipeline:
                 if not (self._engine.waiting() or self._unacknowledged or self._notices):
                     await self._handed_over()
                     if self.keeper:
-                        books = self._engine.save()
-                        writes = [*self.keeper.begin(books), *self.keeper.states(self._engine.learn(books))]
+                        books = self._engine.memory.save()
+                        writes = [*self.keeper.begin(books), *self.keeper.states(self._engine.memory.learn(books))]
                         await self.publisher.publish([], writes)
                     return
                 self._work.set()
@@ -191,7 +191,7 @@ class Pipeline:
         left = self._engine.waiting_by_model()
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
-        books = self._engine.save() if self.keeper and self.keeper.is_due else None
+        books = self._engine.memory.save() if self.keeper and self.keeper.is_due else None
         writes = self.keeper.begin(books) if self.keeper else []
         for name, model in self._models.items():
             while left[name] > 0:
@@ -204,7 +204,7 @@ class Pipeline:
                     await self._hand_over(notices)
                     notices = []
         if self.keeper and books is not None:
-            writes += self.keeper.states(self._engine.learn(books))
+            writes += self.keeper.states(self._engine.memory.learn(books))
         await self._hand_over(notices, writes, acknowledgements)
 
     async def _hand_over(
@@ -290,7 +290,7 @@ class Pipeline:
             done.set_result(None)
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
-        """Acknowledge an alarm, or all with an empty id; those that changed, as soon as they are logged."""
+        """Acknowledge an alarm, or all with an empty id; those that changed; see `logged`."""
         changed = self._engine.acknowledge(alarm_id)
         self.announce(changed)
         return changed
@@ -299,6 +299,13 @@ class Pipeline:
         """Log and publish these with the next turn."""
         self._notices += notices
         self._work.set()
+
+    async def logged(self) -> None:
+        """Wait until what was announced is in the log, or, where that is full, kept for when it is not."""
+        done = asyncio.Event()
+        self._unacknowledged.append(done.set)
+        self._work.set()
+        await done.wait()
 
     def stop(self) -> None:
         """Let `infer` return once everything that was read is concluded."""

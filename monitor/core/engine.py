@@ -12,27 +12,27 @@ came, or on how windows were put into batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
 import numpy as np
 
-from monitor.core.alarms import Life, Rule
+from monitor.core.alarms import Rule
 from monitor.core.batches import Batch, rounds
 from monitor.core.beats import Ask
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.intake import Intake
-from monitor.core.judging import BeatJudge, Notice, judge_for
+from monitor.core.judging import Notice, judge_for
 from monitor.core.lanes import Lane, Model
-from monitor.core.ledger import LedgerState
+from monitor.core.memory import Memory
 from monitor.core.overview import stream_states
 from monitor.core.reorder import Held
 from monitor.core.scoring import Doubles
-from monitor.core.stream import Plan, Stream
-from monitor.core.wire import StreamState, encode_block
+from monitor.core.stream import Plan
+from monitor.core.wire import StreamState
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,6 @@ class Conclusion:
     """(n, track); NaN where there is nothing to say."""
     notices: list[tuple[int, Notice]]
     """Row of the batch, and what was flagged."""
-
-
-class Saved(msgspec.Struct, frozen=True):
-    """What a restart must know of a stream, besides its newest samples."""
-
-    stream: str
-    ledger: LedgerState
-    early: tuple[bytes, ...]
-    """Blocks that were held, encoded: received, but not yet in the books."""
-    calibration: dict[str, dict[str, float]] = {}
-    """By model, NAME@VERSION."""
-    lives: list[Life] = []
-    """Its alarms, those that are pending included."""
 
 
 class Engine:
@@ -87,14 +74,12 @@ class Engine:
         }
         self._intake = Intake(self.lanes, plan_of, max_streams)
         self._capacity, self._max_waiting = max_streams, max_waiting
-        self._left_open: dict[str, Alarm] = {}
-        self._lives: dict[str, list[Life]] = {}
-        self._known: dict[str, dict[str, dict[str, float]]] = {}
-        """Calibrations of streams that have not come back since a restart, by model."""
         self._judges = {
             name: judge_for(card, rules, max_streams, self.name_of, seconds.get(name))
             for name, card in cards.items()
         }
+        self.memory = Memory(self._intake, self.lanes, self._judges)
+        """What an earlier run left, and what the next must know."""
 
     def push(
         self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False
@@ -113,83 +98,12 @@ class Engine:
             return self._intake.push(block, now_ns, mark, patience_s=patience_s, is_due=is_due)
         finally:
             for stream in self._intake.streams[known:]:
-                self._welcome(stream)
-                self._recall(stream)
+                self.memory.welcome(stream)
+                self.memory.recall(stream)
 
     def follow(self, block: Block, mark: int) -> Block | None:
         """The short way for a block without NaN that goes on where the last one ended; None where it does not."""
         return self._intake.follow(block, mark)
-
-    def _welcome(self, stream: Stream) -> None:
-        """A stream is new: its limits, and the alarms it had when the monitor ended."""
-        judges = [self._judges[lane.name] for lane in stream.lanes]
-        for judge in judges:
-            if isinstance(judge, BeatJudge):
-                judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
-        for alarm in [alarm for alarm in self._left_open.values() if alarm.stream == stream.name]:
-            if any(judge.restore(stream.slot, alarm) for judge in judges):
-                del self._left_open[alarm.id]
-
-    def restore(self, alarms: Iterable[Alarm]) -> None:
-        """Alarms that an earlier run left open: each goes on where its stream is, or when it comes back.
-
-        They are what is true: those that go on here and are not among them are over.
-        """
-        left = {alarm.id: alarm for alarm in alarms}
-        for judge in self._judges.values():
-            for known in judge.reconcile(left):
-                del left[known]
-        self._left_open = left
-        for stream in self._intake.streams:
-            self._welcome(stream)
-
-    def save(self) -> list[Saved]:
-        """The books of every stream, as they stand: what of a stream must survive a restart, but for `learned`."""
-        return [
-            Saved(
-                stream.name,
-                stream.ledger.state,
-                tuple(encode_block(held.block) for held in stream.early.blocks()),
-            )
-            for stream in self._intake.streams
-        ]
-
-    def learn(self, saved: Iterable[Saved]) -> list[Saved]:
-        """The same, with calibration and alarms as they are once everything in those books is concluded."""
-        lives = {name: judge.lives() for name, judge in self._judges.items()}
-        return [
-            msgspec.structs.replace(
-                one,
-                calibration={
-                    lane.card.ident: learned
-                    for lane in stream.lanes
-                    if (learned := self._judges[lane.name].calibration(stream.slot))
-                },
-                lives=[life for lane in stream.lanes for life in lives[lane.name].get(stream.slot, ())],
-            )
-            for one, stream in zip(saved, self._intake.streams, strict=False)  # streams only ever come in addition
-        ]
-
-    def resume(self, saved: Iterable[Saved]) -> None:
-        """What an earlier run knew of its streams; each goes on where it is, or when it comes back."""
-        for one in saved:
-            self._intake.resume(one.stream, one.ledger)
-            self._known[one.stream] = one.calibration
-            self._lives[one.stream] = one.lives
-        for stream in self._intake.streams:
-            self._recall(stream)
-            stream.events = 0
-        for lane in self.lanes.values():
-            lane.inferred[:] = lane.skipped[:] = 0
-
-    def _recall(self, stream: Stream) -> None:
-        learned = self._known.pop(stream.name, {})
-        for lane in stream.lanes:
-            self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
-        lives = self._lives.pop(stream.name, None)
-        if lives is not None:
-            for lane in stream.lanes:
-                self._judges[lane.name].live_on(stream.slot, lives)
 
     def reload(
         self,
@@ -205,7 +119,8 @@ class Engine:
         warm up anew. Returns the alarms that ended because nothing speaks of them any more.
         """
         over: list[Alarm] = []
-        old, self._judges = self._judges, {}
+        old = dict(self._judges)
+        self._judges.clear()
         for name, card in cards.items():
             judge = judge_for(card, rules, self._capacity, self.name_of, seconds.get(name))
             lane = self.lanes.get(name)
@@ -223,7 +138,7 @@ class Engine:
         ]
         self._intake.rebind(plan_of)
         for stream in self._intake.streams:
-            self._welcome(stream)
+            self.memory.welcome(stream)
         return over
 
     @property
@@ -317,8 +232,8 @@ class Engine:
         One left open by an earlier run, whose stream has not come back, is over with that.
         """
         over = [
-            msgspec.structs.replace(self._left_open.pop(key), acknowledged=True, state=State.CLEARED)
-            for key in list(self._left_open)
+            msgspec.structs.replace(self.memory.left_open.pop(key), acknowledged=True, state=State.CLEARED)
+            for key in list(self.memory.left_open)
             if alarm_id in ("", key)
         ]
         return over + [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
@@ -326,7 +241,7 @@ class Engine:
     def open_alarms(self) -> list[Alarm]:
         """Alarms that are active or latched, by the time they were raised."""
         alarms = [alarm for judge in self._judges.values() for alarm in judge.open()]
-        alarms += self._left_open.values()
+        alarms += self.memory.left_open.values()
         return sorted(alarms, key=lambda alarm: (alarm.raised_ns, alarm.id))
 
     def states(self) -> list[StreamState]:

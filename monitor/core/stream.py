@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import msgspec
 import numpy as np
@@ -11,6 +14,32 @@ from monitor.core.blocks import NS, Block, Floats
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Ledger
 from monitor.core.reorder import Early
+
+_LONGEST_S = 10.0
+
+
+@functools.lru_cache(maxsize=256)
+def _alignment(shapes: tuple[tuple[int, int, float], ...], rate_hz: float) -> int:
+    """The shortest time that is a whole number of windows and hops of every model, in samples of the stream.
+
+    Of the hops alone where that would be too long, and 1 where the rates have nothing to do with each other.
+    """
+    for parts in ([{hop, window} for hop, window, _ in shapes], [{hop} for hop, _, _ in shapes]):
+        spans = [
+            Fraction(samples)
+            / Fraction(model_hz).limit_denominator(1000)
+            * Fraction(rate_hz).limit_denominator(1000)
+            for (_, _, model_hz), some in zip(shapes, parts, strict=True)
+            for samples in some
+        ]
+        if not spans:
+            return 1
+        over = math.lcm(*(span.denominator for span in spans))
+        common = math.lcm(*(int(span * over) for span in spans))
+        samples = common // math.gcd(common, over)
+        if samples <= _LONGEST_S * rate_hz:
+            return max(samples, 1)
+    return 1
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +103,12 @@ class Stream:
             and (not block.channels or block.channels == self.channels)
             and (not block.unit or block.unit == self.unit)
         )
+
+    @property
+    def align(self) -> int:
+        """Samples by which a segment may begin later and its windows still fall on the same samples."""
+        shapes = tuple((lane.card.hop_samples, lane.card.window_samples, lane.card.rate_hz) for lane in self.lanes)
+        return _alignment(shapes, self.rate_hz)
 
     def time_ns(self, index: int) -> int:
         """Data time of a sample of the segment."""

@@ -260,7 +260,7 @@ def test_an_alarm_left_open_goes_on_when_its_stream_comes_back(make_card):
     left = [alarm for alarm in first.open_alarms() if alarm.kind == "class"]
     assert [alarm.state.value for alarm in left] == ["active"]
     second = make_engine(make_card)
-    second.restore(left)
+    second.memory.restore(left)
     assert second.open_alarms() == left  # known before its stream is
     flagged, _ = run_through(second, cut(signal(200, ()), [], run="next", t0_ns=3 * NS))
     (over,) = [n for n in flagged if isinstance(n, Alarm) and n.kind == "class"]
@@ -274,7 +274,7 @@ def test_an_alarm_whose_stream_stays_away_is_over_when_somebody_has_seen_it(make
     run_through(first, cut(signal(120, (112,)), []))
     left = [alarm for alarm in first.open_alarms() if alarm.kind == "class"]
     second = make_engine(make_card)
-    second.restore(left)
+    second.memory.restore(left)
     (over,) = second.acknowledge(left[0].id)
     assert (over.state.value, over.acknowledged) == ("cleared", True)
     assert second.open_alarms() == []
@@ -285,6 +285,6 @@ def test_an_alarm_of_a_model_that_is_gone_waits_to_be_seen(make_card):
     run_through(first, cut(signal(120, (112,)), []))
     (left,) = [alarm for alarm in first.open_alarms() if alarm.kind == "class"]
     second = make_engine(make_card)
-    second.restore([msgspec.structs.replace(left, model="gone@1")])
+    second.memory.restore([msgspec.structs.replace(left, model="gone@1")])
     run_through(second, cut(signal(200, ()), [], t0_ns=3 * NS))
     assert [alarm.id for alarm in second.open_alarms()] == [left.id]

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.core.blocks import NS, Alarm, Block, Event
-from monitor.core.engine import Engine, Saved
+from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
+from monitor.core.memory import Saved
 from monitor.core.stream import Plan
 from tests.core.test_engine import RATE, cut, make_engine, run_through, signal, spike_model
 
@@ -153,8 +154,10 @@ def halves(make_card, blocks, at):
     """Run the first blocks through one engine, hand over, and the rest through another."""
     first, second = make_engine(make_card), make_engine(make_card)
     run_through(first, blocks[:at])
-    saved = msgspec.msgpack.decode(msgspec.msgpack.encode(first.learn(first.save())), type=list[Saved])
-    second.resume(saved)
+    saved = msgspec.msgpack.decode(
+        msgspec.msgpack.encode(first.memory.learn(first.memory.save())), type=list[Saved]
+    )
+    second.memory.resume(saved)
     flagged, _ = run_through(second, blocks[at:])
     return first, second, flagged
 
@@ -167,7 +170,7 @@ def test_ledger_and_calibration_survive_a_restart(make_card):
     first, second, _ = halves(make_card, blocks, 70)
     assert second.states()[0].ledger == whole.states()[0].ledger
     assert first.states()[0].ledger.missing == 30
-    (before,), (after,) = first.learn(first.save()), second.learn(second.save())
+    (before,), (after,) = first.memory.learn(first.memory.save()), second.memory.learn(second.memory.save())
     assert set(before.calibration) == {"tiny@1"}
     assert after.calibration["tiny@1"]["hops"] > before.calibration["tiny@1"]["hops"] > 40
 
@@ -176,22 +179,22 @@ def test_a_block_that_was_held_is_not_lost_with_the_books(make_card):
     blocks = cut(signal(100, ()), range(0, 100, 10))
     first = make_engine(make_card, reorder_s=5.0)
     run_through(first, [*blocks[:3], blocks[4], blocks[5]])
-    (saved,) = first.learn(first.save())
+    (saved,) = first.memory.learn(first.memory.save())
     assert (saved.ledger.next_seq, len(saved.early)) == (30, 2)
 
 
 def test_a_calibration_of_another_model_is_not_taken_over(make_card):
     engine = make_engine(make_card)
-    engine.resume(
+    engine.memory.resume(
         [Saved("s", msgspec.structs.replace(_books(make_card), run="r"), (), {"other@2": {"usual": 9.0}})]
     )
     run_through(engine, cut(signal(100, ()), [0, 50], seq=0))
-    (saved,) = engine.learn(engine.save())
+    (saved,) = engine.memory.learn(engine.memory.save())
     assert saved.calibration["tiny@1"]["usual"] != 9.0
 
 
 def _books(make_card):
-    return make_engine_with(make_card, 10).save()[0].ledger
+    return make_engine_with(make_card, 10).memory.save()[0].ledger
 
 
 def make_engine_with(make_card, samples):
@@ -203,7 +206,7 @@ def make_engine_with(make_card, samples):
 @pytest.mark.parametrize("bad", [{"usual": float("nan")}, {"usual": -1.0}, {"hops": float("inf")}, {"x": 1.0}])
 def test_a_calibration_that_is_none_is_ignored(make_card, bad):
     engine = make_engine(make_card)
-    engine.resume([Saved("s", _books(make_card), (), {"tiny@1": bad})])
+    engine.memory.resume([Saved("s", _books(make_card), (), {"tiny@1": bad})])
     flagged, _ = run_through(engine, cut(signal(300, (200,)), [], run="next"))
     assert any(n.kind == "class" for n in flagged)
 
@@ -290,3 +293,20 @@ def test_what_will_be_delivered_again_is_waited_for_however_far_the_stream_has_g
     assert intake.ledger.missing == 0
     intake.tick(15 * NS)
     assert intake.ledger.missing == 100
+
+
+def test_windows_are_in_step_again_after_whole_hops_and_windows_of_every_model(make_card):
+    from monitor.core.lanes import Lane
+    from monitor.core.ledger import Ledger
+    from monitor.core.stream import Stream
+
+    def align(rate_hz, *shapes):
+        cards = [make_card(rate_hz=hz, window=window, hop=hop) for hz, window, hop in shapes]
+        lanes = [Lane("m", card, 2, 10) for card in cards]
+        return Stream("s", 0, Plan(), lanes, 1, Ledger("s"), rate_hz=rate_hz).align
+
+    assert align(50.0, (50.0, 50, 5)) == 50
+    assert align(360.0, (72.0, 150, 3)) == 750
+    assert align(360.0, (72.0, 150, 3), (360.0, 50, 5)) == 750
+    assert align(360.0, (72.0, 149, 3), (72.0, 151, 4)) == 60  # of the hops alone: windows meet too seldom
+    assert align(250.0) == 1

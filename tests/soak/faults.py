@@ -86,9 +86,15 @@ class Faults:
         part.replace(self.models / f"{MODEL}.onnx")
 
     async def bad_model(self):
+        """The old one goes on until it is put right; a daemon that starts meanwhile would refuse to."""
         good = find_models(None)[MODEL].read_bytes()
         cut = self.rng.randrange(len(good))
         (self.models / f"{MODEL}.onnx").write_bytes(good[:cut] + self.rng.randbytes(64))
+        complaints = self.daemon.text().count("the old one goes on")
+        async with asyncio.timeout(15):
+            while self.daemon.text().count("the old one goes on") == complaints:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        await self.new_model()
 
     async def bad_messages(self):
         """Over both ways in that take anything from anybody."""

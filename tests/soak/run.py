@@ -70,7 +70,7 @@ class Soak:
             tasks = [asyncio.create_task(one) for one in work]
             await self._drive(daemon, faults)
             ledgers = await self._settled(daemon)
-            self.memory["end"] = memory_mib(daemon)
+            self.memory["end"] = memory_mib(daemon) if daemon.process.poll() is None else 0.0
             for task in tasks:
                 if task.done():
                     self.broken.append(f"a sender ended: {task.exception()!r}")
@@ -100,8 +100,12 @@ class Soak:
             self.behind_s = max(self.behind_s, now_s - tick * BLOCK / RATE_HZ)
             tick += 1
             await asyncio.sleep(max(tick * BLOCK / RATE_HZ - (time.monotonic() - began), 0))
-            if breaking.done():
-                break
+            if breaking.done() or daemon.process.poll() is not None:
+                await asyncio.sleep(1)
+                self._expect(not breaking.done(), "a fault could not be made")
+                if daemon.process.poll() is not None:
+                    self.broken.append("the daemon ended by itself")
+                    break
         breaking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await breaking

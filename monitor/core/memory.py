@@ -1,0 +1,125 @@
+"""What of the engine survives a restart: books, calibration, alarms in the middle of their lives.
+
+An engine that ends is asked with `save`, and, once everything in those books is concluded, with `learn`. The next
+one is told with `resume` and `restore`; a stream that is not there yet gets what is its own when it comes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from monitor.core.alarms import Life
+from monitor.core.blocks import Alarm
+from monitor.core.intake import Intake
+from monitor.core.judging import BeatJudge, Judge
+from monitor.core.lanes import Lane
+from monitor.core.ledger import LedgerState
+from monitor.core.stream import Stream
+from monitor.core.wire import encode_block
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What a restart must know of a stream, besides its newest samples."""
+
+    stream: str
+    ledger: LedgerState
+    early: tuple[bytes, ...]
+    """Blocks that were held, encoded: received, but not yet in the books."""
+    calibration: dict[str, dict[str, float]] = {}
+    """By model, NAME@VERSION."""
+    lives: list[Life] = []
+    """Its alarms, those that are pending included."""
+    begin_seq: int = 0
+    """Index, in the sender's run, of the first sample of the segment that is on."""
+    align: int = 1
+    """Windows are the same when they begin anew so many samples later, or a multiple of that."""
+
+
+class Memory:
+    """Knows what an earlier run left, and what the next one must know."""
+
+    def __init__(self, intake: Intake, lanes: Mapping[str, Lane], judges: Mapping[str, Judge]) -> None:
+        """All three are the engine's own, and change with it."""
+        self._intake, self._lanes, self._judges = intake, lanes, judges
+        self.left_open: dict[str, Alarm] = {}
+        """Alarms of streams that have not come back."""
+        self._lives: dict[str, list[Life]] = {}
+        self._known: dict[str, dict[str, dict[str, float]]] = {}
+        """Calibrations of streams that have not come back, by model."""
+
+    def welcome(self, stream: Stream) -> None:
+        """A stream is new: its limits, and the alarms it had when the monitor ended."""
+        judges = [self._judges[lane.name] for lane in stream.lanes]
+        for judge in judges:
+            if isinstance(judge, BeatJudge):
+                judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
+        for alarm in [alarm for alarm in self.left_open.values() if alarm.stream == stream.name]:
+            if any(judge.restore(stream.slot, alarm) for judge in judges):
+                del self.left_open[alarm.id]
+
+    def recall(self, stream: Stream) -> None:
+        """A stream is new: what was learned of it."""
+        learned = self._known.pop(stream.name, {})
+        for lane in stream.lanes:
+            self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
+        lives = self._lives.pop(stream.name, None)
+        if lives is not None:
+            for lane in stream.lanes:
+                self._judges[lane.name].live_on(stream.slot, lives)
+
+    def restore(self, alarms: Iterable[Alarm]) -> None:
+        """Alarms that an earlier run left open: each goes on where its stream is, or when it comes back.
+
+        They are what is true: those that go on here and are not among them are over.
+        """
+        left = {alarm.id: alarm for alarm in alarms}
+        for judge in self._judges.values():
+            for known in judge.reconcile(left):
+                del left[known]
+        self.left_open = left
+        for stream in self._intake.streams:
+            self.welcome(stream)
+
+    def save(self) -> list[Saved]:
+        """The books of every stream, as they stand: what of a stream must survive a restart, but for `learn`."""
+        return [
+            Saved(
+                stream.name,
+                stream.ledger.state,
+                tuple(encode_block(held.block) for held in stream.early.blocks()),
+                begin_seq=stream.ledger.next_seq - stream.index,
+                align=stream.align,
+            )
+            for stream in self._intake.streams
+        ]
+
+    def learn(self, saved: Iterable[Saved]) -> list[Saved]:
+        """The same, with calibration and alarms as they are once everything in those books is concluded."""
+        lives = {name: judge.lives() for name, judge in self._judges.items()}
+        return [
+            msgspec.structs.replace(
+                one,
+                calibration={
+                    lane.card.ident: learned
+                    for lane in stream.lanes
+                    if (learned := self._judges[lane.name].calibration(stream.slot))
+                },
+                lives=[life for lane in stream.lanes for life in lives[lane.name].get(stream.slot, ())],
+            )
+            for one, stream in zip(saved, self._intake.streams, strict=False)  # streams only ever come in addition
+        ]
+
+    def resume(self, saved: Iterable[Saved]) -> None:
+        """What an earlier run knew of its streams; each goes on where it is, or when it comes back."""
+        for one in saved:
+            self._intake.resume(one.stream, one.ledger)
+            self._known[one.stream] = one.calibration
+            self._lives[one.stream] = one.lives
+        for stream in self._intake.streams:
+            self.recall(stream)
+            stream.events = 0
+        for lane in self._lanes.values():
+            lane.inferred[:] = lane.skipped[:] = 0
