@@ -25,7 +25,10 @@ from tests.conftest import eventually, free_port, start_broker, wait_until
 from tests.processes import Process, check_database
 from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # connections that were cut
+]
 
 
 class Cable:

@@ -7,6 +7,7 @@ import pytest
 from tests.soak.run import Soak
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
 @pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.xdist_group("broker")
