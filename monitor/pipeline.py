@@ -195,7 +195,8 @@ class Pipeline:
         writes = self.keeper.begin(books) if self.keeper else []
         for name, model in self._models.items():
             while left[name] > 0:
-                batch = self._engine.ready(name, min(left[name], self._settings.max_batch))
+                limit = self._engine.lanes[name].batch_limit(self._settings.max_batch)
+                batch = self._engine.ready(name, min(left[name], limit))
                 if batch is None:
                     break
                 left[name] -= len(batch)
@@ -242,7 +243,8 @@ class Pipeline:
     async def _gather(self) -> None:
         """Wait for company until a batch is full or has waited long enough."""
         deadline = time.monotonic() + self._settings.max_wait_ms / 1000
-        while not self._stopping and self._engine.count_fresh() < self._settings.max_batch:
+        enough = self._engine.batch_limit(self._settings.max_batch)
+        while not self._stopping and self._engine.count_fresh() < enough:
             left = deadline - time.monotonic()
             if left <= 0:
                 return

@@ -167,6 +167,10 @@ class Engine:
         self._intake.arrivals.flush()
         return {name: lane.waiting() for name, lane in self.lanes.items()}
 
+    def batch_limit(self, max_batch: int) -> int:
+        """Rows that the fullest batch of all models should have, where a batch of windows has `max_batch`."""
+        return max((lane.batch_limit(max_batch) for lane in self.lanes.values()), default=max_batch)
+
     def ready(self, model: str, limit: int) -> Batch | None:
         """Up to `limit` windows of `model`, oldest first; None when none wait."""
         self._intake.arrivals.flush()

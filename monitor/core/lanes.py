@@ -24,8 +24,10 @@ _LOOK_AHEAD = 256
 """Parts of the queue that may be passed over for a fuller batch."""
 
 
-_LIGHT = 2**22
-"""Products of a hidden matrix with a state that a millisecond is enough for, overheads included."""
+_LIGHT = 2**20
+"""Of a batch, hidden state times itself times steps: what less than a millisecond is enough for."""
+_MORE = 4
+"""A row costs a carried state so little that four times as many make a batch."""
 
 
 class Model(Steps, Protocol):
@@ -100,6 +102,10 @@ class Lane:
         if self.card.task == "beats" and self.card.stepping is not None:
             return self.card.stepping.first
         return self.card.window
+
+    def batch_limit(self, max_batch: int) -> int:
+        """Rows that a batch of ours should have at most, where windows have `max_batch`."""
+        return max_batch if self._carried is None else _MORE * max_batch
 
     def is_light(self, batch: Batch) -> bool:
         """Whether to infer `batch` takes less than about a millisecond: not worth the way to another thread."""

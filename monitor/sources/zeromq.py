@@ -12,12 +12,17 @@ from monitor.sockets import Socket
 from monitor.sources import MAX_MESSAGE_BYTES, Delivery, Message, stream_of
 
 
+_REMEMBERED = 10_000
+
+
 class ZeroMQSource:
     """A bound SUB socket; frames are [topic, payload], or the payload alone."""
 
     def __init__(self, settings: ZeroMQ, prefix: str, keys: Options | None = None) -> None:
         """Bind; raises ConfigError for an address that cannot be bound."""
         self._prefix = prefix
+        self._streams: dict[bytes, str] = {}
+        """By topic; the same ones come again and again."""
         self.socket = Socket(
             zmq.SUB,
             bind=settings.listen,
@@ -41,8 +46,14 @@ class ZeroMQSource:
             yield Delivery([self._message(frames) for frames in await self.socket.receive()])
 
     def _message(self, frames: list[bytes]) -> Message:
-        topic = frames[0].decode("utf-8", "replace") if len(frames) > 1 else ""
-        return Message(frames[-1], stream_of(topic, self._prefix))
+        if len(frames) < 2:
+            return Message(frames[-1], "")
+        stream = self._streams.get(frames[0])
+        if stream is None:
+            stream = stream_of(frames[0].decode("utf-8", "replace"), self._prefix)
+            if len(self._streams) < _REMEMBERED:
+                self._streams[frames[0]] = stream
+        return Message(frames[-1], stream)
 
     def close(self) -> None:
         """See Source.close."""
