@@ -44,6 +44,7 @@ def environment(tmp_path_factory):
     own = {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "MONITOR_ZEROMQ__LISTEN": f"ipc://{folder}/samples",
+        "MONITOR_ZEROMQ__LISTEN_RELIABLE": f"ipc://{folder}/reliable",
         "MONITOR_FEED__PUBLISH": f"ipc://{folder}/feed",
         "MONITOR_FEED__CONTROL": f"ipc://{folder}/control",
         "MONITOR_ALARM_LOG__PATH": f"{folder}/log.db",
@@ -83,9 +84,11 @@ def test_a_command_of_the_readme_runs(command, environment):
     assert done.stdout
 
 
-def test_the_ten_line_sender_is_heard(environment):
-    (script,) = blocks("python")
-    script = script.replace("tcp://127.0.0.1:5555", environment["MONITOR_ZEROMQ__LISTEN"])
+@pytest.mark.parametrize(("which", "stream"), [(0, "sine/mine"), (1, "sine/sure")])
+def test_the_ten_line_senders_are_heard(environment, which, stream):
+    script = blocks("python")[which]
+    for port, variable in (("5555", "MONITOR_ZEROMQ__LISTEN"), ("5558", "MONITOR_ZEROMQ__LISTEN_RELIABLE")):
+        script = script.replace(f"tcp://127.0.0.1:{port}", environment[variable])
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
     async def ask():
@@ -94,7 +97,7 @@ def test_the_ten_line_sender_is_heard(environment):
 
     def heard():
         states = {state.stream: state for state in asyncio.run(ask()).streams}
-        return "sine/mine" in states and states["sine/mine"].ledger.received == 1000
+        return stream in states and states[stream].ledger.received == 1000
 
     wait_until(heard, "the sender's samples")
 
