@@ -26,6 +26,8 @@ _LOOK_AHEAD = 256
 
 _LIGHT = 2**20
 """Of a batch, hidden state times itself times steps: what less than a millisecond is enough for."""
+_REST_WINDOWS = 4
+"""How long a stream rests under overload: long against the half window that it then takes to warm up."""
 _MORE = 4
 """A row costs a carried state so little that four times as many make a batch."""
 
@@ -54,6 +56,8 @@ class Lane:
         self._conditioner = Conditioner(card.conditioning, card.rate_hz, card.channels, capacity)
         self._least = self._least_steps() * card.samples_per_step
         early = states is not None or self._least < card.window_samples
+        self._rest = np.zeros(capacity, np.int64)  # hops that are still to be skipped
+        self._resting = False
         self._windows = Windows(card.window_samples, card.hop_samples, card.channels, capacity, early=early)
         self._segment = np.zeros(capacity, np.int64)
         self._rate_hz = np.ones(capacity)
@@ -78,6 +82,7 @@ class Lane:
         """Begin a new segment of the stream in `slot`, all of whose samples are in; its first lies at `t_ns`."""
         self._conditioner.start(slot, rate_hz)
         self._windows.start(slot)
+        self._rest[slot] = 0
         self._segment[slot] += 1
         self._rate_hz[slot] = rate_hz
         self.anchor(slot, 0, t_ns)
@@ -177,8 +182,10 @@ class Lane:
         position = (self._conditioner.lead_in_samples + ends - 1) * ratio - self._anchor[ids]
         t_ns = self._anchor_ns[ids] + np.rint(position / self._rate_hz[ids] * 1e9).astype(np.int64)
         batch = Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows)
-        self._queue += [batch] if self._carried is None else _turns(batch, rows)
-        self._queued += len(rows)
+        if self._resting and (batch := self._without_resting(batch)) is None:
+            return
+        self._queue += [batch] if self._carried is None else _turns(batch)
+        self._queued += len(batch)
         if self._queued > self._max_waiting and len(self._queue) > 1:
             if self._carried is None:
                 self._skip_oldest()
@@ -195,7 +202,7 @@ class Lane:
     def _skip_streams(self) -> None:
         """A carried state that misses a hop has to warm up again: so few streams lose all, and take turns.
 
-        Half the queue is emptied at once; those who lost the least so far lose now.
+        Half the queue is emptied at once; those who lost the least so far lose now, and rest for some windows.
         """
         waiting = np.bincount(np.concatenate([part.slots for part in self._queue]), minlength=len(self.skipped))
         there = np.flatnonzero(waiting)
@@ -204,12 +211,24 @@ class Lane:
         lose = np.zeros(len(self.skipped), np.bool_)
         lose[order[:enough]] = True
         self.skipped[lose] += waiting[lose]
+        self._rest[lose] = _REST_WINDOWS * self.card.window // self.card.hop
+        self._resting = True
         kept = [part if not lose[part.slots].any() else part.rows(~lose[part.slots]) for part in self._queue]
         self._queue = deque(part for part in kept if len(part))
         self._queued = sum(len(part) for part in self._queue)
 
+    def _without_resting(self, batch: Batch) -> Batch | None:
+        """The rows of streams that do not rest; the hops of those that do are skipped."""
+        rests = self._rest[batch.slots] > 0
+        if rests.any():
+            np.add.at(self.skipped, batch.slots[rests], 1)
+            np.subtract.at(self._rest, batch.slots[rests], 1)
+            self._resting = bool((self._rest > 0).any())
+            batch = batch.rows(~rests)
+        return batch if len(batch) else None
 
-def _turns(batch: Batch, rows: Ints) -> list[Batch]:
-    """Every stream once in each: `rows`, which count the streams, rise within a turn."""
-    bounds = [0, *(np.flatnonzero(np.diff(rows) <= 0) + 1).tolist(), len(rows)]
+
+def _turns(batch: Batch) -> list[Batch]:
+    """Every stream once in each: streams come in order, first all with their first window, then with the next."""
+    bounds = [0, *(np.flatnonzero(np.diff(batch.slots) <= 0) + 1).tolist(), len(batch)]
     return [batch.rows(slice(start, end)) for start, end in pairwise(bounds)]
