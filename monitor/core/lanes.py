@@ -182,8 +182,8 @@ class Lane:
         position = (self._conditioner.lead_in_samples + ends - 1) * ratio - self._anchor[ids]
         t_ns = self._anchor_ns[ids] + np.rint(position / self._rate_hz[ids] * 1e9).astype(np.int64)
         batch = Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows)
-        if self._resting and (batch := self._without_resting(batch)) is None:
-            return
+        if self._resting:
+            batch = self._without_resting(batch)
         self._queue += [batch] if self._carried is None else _turns(batch)
         self._queued += len(batch)
         if self._queued > self._max_waiting and len(self._queue) > 1:
@@ -202,12 +202,12 @@ class Lane:
     def _skip_streams(self) -> None:
         """A carried state that misses a hop has to warm up again: so few streams lose all, and take turns.
 
-        Half the queue is emptied at once; those who lost the least so far lose now, and rest for some windows.
+        A quarter of what waits goes at once; those who lost the least so far lose now, and rest for some windows.
         """
         waiting = np.bincount(np.concatenate([part.slots for part in self._queue]), minlength=len(self.skipped))
         there = np.flatnonzero(waiting)
         order = there[np.argsort(self.skipped[there], kind="stable")]
-        enough = int(np.searchsorted(np.cumsum(waiting[order]), self._queued - self._max_waiting // 2)) + 1
+        enough = int(np.searchsorted(np.cumsum(waiting[order]), self._queued - 3 * self._max_waiting // 4)) + 1
         lose = np.zeros(len(self.skipped), np.bool_)
         lose[order[:enough]] = True
         self.skipped[lose] += waiting[lose]
@@ -217,7 +217,7 @@ class Lane:
         self._queue = deque(part for part in kept if len(part))
         self._queued = sum(len(part) for part in self._queue)
 
-    def _without_resting(self, batch: Batch) -> Batch | None:
+    def _without_resting(self, batch: Batch) -> Batch:
         """The rows of streams that do not rest; the hops of those that do are skipped."""
         rests = self._rest[batch.slots] > 0
         if rests.any():
@@ -225,10 +225,12 @@ class Lane:
             np.subtract.at(self._rest, batch.slots[rests], 1)
             self._resting = bool((self._rest > 0).any())
             batch = batch.rows(~rests)
-        return batch if len(batch) else None
+        return batch
 
 
 def _turns(batch: Batch) -> list[Batch]:
     """Every stream once in each: streams come in order, first all with their first window, then with the next."""
+    if not len(batch):
+        return []
     bounds = [0, *(np.flatnonzero(np.diff(batch.slots) <= 0) + 1).tolist(), len(batch)]
     return [batch.rows(slice(start, end)) for start, end in pairwise(bounds)]
