@@ -53,11 +53,11 @@ def share_of_peak(rounds: int) -> tuple[dict[str, float], dict[str, dict[int, fl
     return shares, by_batch
 
 
-def leapfrog_against_window(streams: int, rounds: int, cell: str = "gru") -> tuple[float, float]:
+def leapfrog_against_window(streams: int, rounds: int, states: int = 2, cell: str = "gru") -> tuple[float, float]:
     """CPU seconds a sample a stream, by carried states and by windows, when a model is asked at every sample."""
     model = network(f"bench-{cell}")
     card = model.card
-    lane = Lane("bench", card, streams, 10**9, 0)
+    lane = Lane("bench", card, streams, 10**9, states)
     windows = _windows(model, streams)
     slots, zeros = np.arange(streams), np.zeros(streams, np.int64)
     end = 0

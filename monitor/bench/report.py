@@ -47,6 +47,10 @@ FULL = Extent(
 )
 QUICK = Extent(1, (1, 64), (1, 8), (8,), 1.0, 5.0, 300)
 
+_LIVELY = 800
+"""Streams at their own speed that make a daemon busy: with more of them each sends more slowly, with fewer
+faster, so that what differs is how many streams there are, and not how busy the daemon is."""
+
 _EVERY_SAMPLE: list[dict[str, Any]] = [{"name": "ecg/*", "models": ["bench-gru"]}]
 
 
@@ -71,8 +75,13 @@ async def measure(extent: Extent, say: Say) -> Told:
     outcomes: dict[int, Outcome] = {}
     for streams in extent.scaling:
         say(f"a daemon with {streams} streams of ECG, in leapfrog")
-        outcomes[streams] = await _ecg(streams, extent, speed=min(1.0, 1000 / streams))
+        outcomes[streams] = await _ecg(streams, extent, speed=min(_LIVELY / streams, 8.0))
     told["scaling"] = {str(streams): cost_of(outcome) for streams, outcome in outcomes.items()}
+    say("the same with few streams at their own speed")
+    few = [streams for streams in extent.scaling if streams <= 100]
+    told["scaling_at_own_speed"] = {
+        str(streams): cost_of(await _ecg(streams, extent, extent.speed)) for streams in few
+    }
     told["rss_by_streams_mib"] = {str(streams): outcome.rss_mib for streams, outcome in outcomes.items()}
     told |= await _sustained(extent, say)
     return told
@@ -105,7 +114,7 @@ def _leapfrog(extent: Extent) -> Told:
 
 async def _against_onnxruntime(extent: Extent) -> Told:
     """The daemon's CPU seconds under windows of ECG at 360 Hz; bare onnxruntime is measured before and after."""
-    streams = 8 if extent is QUICK else 150
+    streams = 8 if extent is QUICK else 200
     beats, forecast = (load_model(find_models(None)[name]) for name in ("ecg-beats", "ecg-forecast"))
     calls: list[Callable[[], object]] = []
     for model in (beats, forecast):
@@ -114,7 +123,7 @@ async def _against_onnxruntime(extent: Extent) -> Told:
         calls.append(partial(model.run, windows))
     before = best_times(calls, extent.rounds)
     async with daemon(mode="window") as running:
-        outcome = await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=extent.speed))
+        outcome = await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=4.0))
     after = best_times(calls, extent.rounds)
     each = [min(pair) / 256 for pair in zip(before, after, strict=True)]
     # Two hops of the beat model for each of the forecaster, which is asked at every second step.
@@ -127,9 +136,9 @@ async def _against_onnxruntime(extent: Extent) -> Told:
 
 
 async def _every_sample(extent: Extent) -> Told:
-    streams = 8 if extent is QUICK else 500
-    async with daemon(kernels.NETWORKS, _EVERY_SAMPLE, mode="leapfrog") as running:
-        load = Load(streams=streams, seconds=extent.seconds, speed=0.25, unit="")
+    streams = 8 if extent is QUICK else 1000
+    async with daemon(kernels.NETWORKS, _EVERY_SAMPLE, mode="leapfrog", states=2) as running:
+        load = Load(streams=streams, seconds=extent.seconds, speed=0.4, unit="")
         outcome = await under_load(running, load)
     ours = outcome.cpu_s / outcome.samples
     naive = rivals.naive_torch(2, max(extent.rival_samples // 40, 10))
@@ -143,9 +152,9 @@ async def _every_sample(extent: Extent) -> Told:
     }
 
 
-async def _ecg(streams: int, extent: Extent, speed: float = 1.0) -> Outcome:
+async def _ecg(streams: int, extent: Extent, speed: float) -> Outcome:
     async with daemon(mode="leapfrog") as running:
-        return await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=speed * extent.speed))
+        return await under_load(running, Load(streams=streams, seconds=extent.seconds, speed=speed))
 
 
 async def _sustained(extent: Extent, say: Say) -> Told:
@@ -153,7 +162,7 @@ async def _sustained(extent: Extent, say: Say) -> Told:
     best: Outcome | None = None
     for streams in extent.sustained:
         say(f"whether a daemon sustains {streams} streams of ECG at 360 Hz")
-        outcome = await _ecg(streams, extent)
+        outcome = await _ecg(streams, extent, extent.speed)
         if not outcome.is_sustained:
             best = best or outcome
             break
@@ -166,6 +175,7 @@ async def _sustained(extent: Extent, say: Say) -> Told:
         "loop_lag_ms": {"p50": best.loop_lag_p50_ms, "p99": best.loop_lag_p99_ms},
         "rss_mib": best.rss_mib,
         "cpu_share": best.cpu_s / best.seconds,
+        "streams_a_core": best.streams * best.seconds / best.cpu_s if best.cpu_s else None,
         "sustained": msgspec.to_builtins(best),
         "first_not_sustained": None if outcome.is_sustained else msgspec.to_builtins(outcome),
     }
@@ -181,6 +191,7 @@ AIMS: dict[str, tuple[str, str]] = {
     "speedup_vs_naive_torch": ("a model on every sample against a plain torch loop, times", ">= 100"),
     "speedup_vs_river_hst": ("against River's HalfSpaceTrees, times", ">= 20"),
     "streams_sustained_360hz": ("streams of ECG at 360 Hz, beats and forecast", ">= 2000"),
+    "streams_a_core": ("as many as one core would take, by the CPU seconds of these", ""),
     "latency_ms.p50": ("from receipt to event, ms: half", ""),
     "latency_ms.p99": ("from receipt to event, ms: 99 %", "< 100"),
     "loop_lag_ms.p50": ("event loop late by, ms: half", ""),

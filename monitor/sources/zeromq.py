@@ -11,7 +11,6 @@ from monitor.keys import Options
 from monitor.sockets import Socket
 from monitor.sources import MAX_MESSAGE_BYTES, Delivery, Message, stream_of
 
-
 _REMEMBERED = 10_000
 
 
