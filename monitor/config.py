@@ -159,6 +159,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     checkpoint_s: Positive = 5.0
     """Ledgers, calibration and samples are written so often."""
+    forget_days: Positive = 7.0
+    """A stream that has been silent for so long is no longer known after a restart."""
     history: bool = True
     """Keep the newest samples, too: as many seconds as `feed.history_s`."""
 

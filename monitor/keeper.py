@@ -9,7 +9,7 @@ received. Rules of the file:
 - Between two checkpoints the messages of senders that wait for an acknowledgement are written down as they came,
   before they are acknowledged. After a crash they are received once more, from here, and not published again.
 - Sizes are bounded: samples by `history_s` a stream, the journal by the checkpoints, events and alarms by number
-  and by age.
+  and by age, streams that stay away by `forget_days`.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class Keeper:
         self._journal: list[Entry] = []
         self._next_s = clock() + settings.checkpoint_s
         self._marked_s = 0.0
+        self._written: dict[str, Saved] = {}
+        """What the file says of each stream."""
+        self._forgotten: list[str] = []
         self.is_dirty = False
         """Whether anything has come since the last checkpoint."""
 
@@ -74,6 +77,10 @@ class Keeper:
         """Messages that somebody will be told are safe."""
         if messages:
             self._journal.append(Entry(now_ns, [(message.payload, message.stream) for message in messages]))
+
+    def lost(self) -> None:
+        """What was to be written could not be: the next checkpoint holds everything."""
+        self._written.clear()
 
     @property
     def is_due(self) -> bool:
@@ -103,12 +110,20 @@ class Keeper:
                 ((piece.stream, _end_ns(piece), encode_block(piece)) for piece in pieces),
             ),
             Write("DELETE FROM journal WHERE ?", _rows(1)),
+            Write("DELETE FROM stream WHERE name = ?", iter([(name,) for name in self._forgotten])),
+            Write("DELETE FROM recent WHERE stream = ?", iter([(name,) for name in self._forgotten])),
             *self._prune(now_s),
         ]
 
     def states(self, saved: Sequence[Saved]) -> list[Write]:
         """What is known of every stream at the end of a checkpoint's turn."""
-        rows = ((one.stream, msgspec.msgpack.encode(one)) for one in saved)
+        now_s, changed = self._clock(), []
+        for one in saved:
+            before = self._written.get(one.stream)
+            if before is None or msgspec.structs.replace(before, seen_s=0.0) != one:
+                self._written[one.stream] = msgspec.structs.replace(one, seen_s=now_s)
+                changed.append(self._written[one.stream])
+        rows = ((one.stream, msgspec.msgpack.encode(one)) for one in changed)
         return [Write("INSERT OR REPLACE INTO stream (name, state) VALUES (?, ?)", rows)]
 
     def _prune(self, now_s: float) -> list[Write]:
@@ -147,7 +162,12 @@ class Keeper:
             ]
         except (msgspec.DecodeError, UnicodeDecodeError, SchemaError) as error:
             raise SchemaError(f"what an earlier monitor left cannot be read, and is left out: {error}") from error
-        return Kept(saved, recent, journal)
+        oldest_s = self._clock() - self._settings.forget_days * 24 * _HOUR_S
+        self._written = {one.stream: one for one in saved if one.seen_s >= oldest_s}
+        self._forgotten = [one.stream for one in saved if one.stream not in self._written]
+        return Kept(
+            list(self._written.values()), [block for block in recent if block.stream in self._written], journal
+        )
 
 
 def _rows(*row: object) -> Iterator[tuple[object, ...]]:

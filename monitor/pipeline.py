@@ -234,6 +234,8 @@ class Pipeline:
         marks: Sequence[Ints],
     ) -> None:
         await self.publisher.publish(notices, writes)
+        if self.keeper and self.publisher.storage_alarm:
+            self.keeper.lost()
         if marks:
             self._telemetry.windows += sum(len(some) for some in marks)
             self._telemetry.latency.add(time.monotonic_ns() - np.concatenate(marks))

@@ -13,6 +13,8 @@ from monitor.config import AlarmLog as Retention
 from monitor.config import State
 from monitor.control import Acknowledge, Client, GetAlarms, GetHistory, History
 from monitor.core.blocks import Alarm, Event, Kind
+from monitor.core.ledger import Ledger
+from monitor.core.memory import Saved
 from monitor.core.wire import decode_block
 from monitor.history import History as Recent
 from monitor.keeper import Keeper
@@ -105,7 +107,6 @@ async def test_what_was_known_before_the_crash_is_known_after_it(tmp_path):
 
 
 def wait_for_checkpoint(path, next_seq):
-    from monitor.core.memory import Saved
     from tests.conftest import wait_until
 
     def is_there():
@@ -160,6 +161,24 @@ async def test_a_stream_that_the_configuration_no_longer_wants_does_not_come_bac
         assert daemon.engine.states() == []
 
 
+async def test_streams_that_stay_away_are_forgotten(tmp_path, models):  # noqa: F811
+    config = settings(tmp_path)
+    async with running(config, models) as daemon:
+        async with open_outlet(config.zeromq.listen, "signals") as outlet:
+            await send(sine(samples=100), outlet, speed=0)
+        await eventually(received(daemon, 100), "the samples")
+    clock = Clock()
+    with AlarmLog(config.alarm_log.path) as log:
+        keeper = Keeper(log, State(forget_days=3.0), Retention(), Recent(10.0), clock)
+        clock.now = keeper.load().saved[0].seen_s + 2 * 86400
+        (kept,) = keeper.load().saved
+        assert keeper.states([msgspec.structs.replace(kept, seen_s=0.0)])[0].rows is not None
+        clock.now += 2 * 86400
+        assert keeper.load() == ([], [], [])
+        log.write([], [*keeper.begin([]), *keeper.states([])])
+        assert log.read("SELECT name FROM stream") == log.read("SELECT stream FROM recent") == []
+
+
 class Clock:
     def __init__(self):
         self.now = 1e9
@@ -195,6 +214,7 @@ def test_only_so_many_seconds_of_samples_are_kept(tmp_path):
     with AlarmLog(tmp_path / "log.db") as log:
         recent = Recent(10.0)
         keeper = Keeper(log, State(), Retention(), recent, Clock())
+        log.write([], keeper.states([Saved("sine/1", Ledger("sine/1").state, ())]))
         for i, block in enumerate(sine(samples=20_000)):
             recent.block(msgspec.structs.replace(block, channels=("1",)))
             if i % 50 == 49:

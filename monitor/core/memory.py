@@ -34,6 +34,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Its alarms, those that are pending included."""
     begin_seq: int = 0
     """Index, in the sender's run, of the first sample of the segment that is on."""
+    seen_s: float = 0.0
+    """When something of it last changed, in seconds since 1970; the keeper's."""
     align: int = 1
     """Windows are the same when they begin anew so many samples later, or a multiple of that."""
 
