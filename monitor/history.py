@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,8 +16,11 @@ from monitor.core.blocks import NS, Beat, Block, Event, Floats
 from monitor.core.wire import encode_block
 
 _NOTICES = 2000
+_LEAST_NOTICES = 16
+_TOTAL_NOTICES = 40_000
+"""Events, and as many beats, of all streams together."""
 """Events, and beats, of one stream: more than ten minutes of a fast heart."""
-_TOTAL_BYTES = 32 * 2**20
+_TOTAL_BYTES = 16 * 2**20
 _LEAST_BYTES = 8 * 2**10
 """Of one stream's ring: eight seconds at 250 Hz."""
 _PIECE = 16_384
@@ -103,6 +107,9 @@ class _Ring:
         return found
 
 
+_T = TypeVar("_T")
+
+
 class History:
     """Keeps about `seconds` of samples a stream, and its newest events and beats."""
 
@@ -157,9 +164,15 @@ class History:
     def notice(self, notice: Event | Beat) -> None:
         """An event or a beat."""
         if isinstance(notice, Event):
-            self._events.setdefault(notice.stream, deque(maxlen=_NOTICES)).append(notice)
+            self._keep(self._events.setdefault(notice.stream, deque()), notice)
         else:
-            self._beats.setdefault(notice.stream, deque(maxlen=_NOTICES)).append(notice)
+            self._keep(self._beats.setdefault(notice.stream, deque()), notice)
+
+    def _keep(self, kept: deque[_T], notice: _T) -> None:
+        kept.append(notice)
+        most = min(max(_TOTAL_NOTICES // max(len(self._rings), 1), _LEAST_NOTICES), _NOTICES)
+        while len(kept) > most:
+            kept.popleft()
 
     def last(self, stream: str, seconds: float) -> tuple[list[bytes], list[Event], list[Beat]]:
         """Encoded blocks, events and beats of about the last `seconds`, oldest first."""

@@ -84,3 +84,13 @@ def test_events_and_beats_of_the_time_asked_for():
     _, events, beats = history.last("s", 3.0)
     assert [e.t_ns for e in events] == [b.t_ns for b in beats] == [9 * NS]
     assert history.last("unknown", 3.0) == ([], [], [])
+
+
+def test_of_many_streams_fewer_notices_are_kept():
+    history = History(1000.0, total_bytes=1000)
+    for stream in range(400):
+        history.block(Block(f"s{stream}", np.zeros((1, 1), np.float32), "r", 0, 1000 * NS, 1.0, ("I",), "mV"))
+    for t in range(300):
+        history.notice(Beat("s7", t * NS, "N", 1, 1, 60))
+    _, _, beats = history.last("s7", 1000.0)
+    assert [beat.t_ns // NS for beat in beats] == list(range(200, 300))
