@@ -27,7 +27,8 @@ from tests.test_daemon import models, received, running, settings, sine, state_o
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # connections that were cut
+    pytest.mark.usefixtures("cut_connections"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 

@@ -29,8 +29,10 @@ from monitor.sockets import Socket
 from tests.conftest import Broker, eventually, free_port, start_broker
 from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
 
-# paho leaves a socket whose TLS handshake failed to the garbage collector, which finds it whenever it likes.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("cut_connections"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SECRET = "the-very-secret-word"
 
@@ -244,9 +246,6 @@ async def test_tls_and_password_open_the_broker(tmp_path, models, walled, caplog
 
 @pytest.mark.broker
 @pytest.mark.xdist_group("broker")
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # paho leaves sockets to the collector
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -7,7 +7,8 @@ import pytest
 from tests.soak.run import Soak
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+@pytest.mark.usefixtures("cut_connections")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.xdist_group("broker")
