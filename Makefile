@@ -4,10 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check fuzz soak format clean
+.PHONY: demo demo-mqtt test check fuzz soak format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/monitor demo $(DEMO)
+
+# The same over MQTT, through a broker of its own.
+demo-mqtt: $(VENV)/.demo-mqtt
+	@$(BIN)/monitor demo --mqtt $(DEMO)
 
 test: check
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
@@ -41,12 +45,16 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
+$(VENV)/.demo-mqtt: $(VENV)/.demo
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,broker]'
+	@touch $@
+
 # The exact pin of torch lets pip take a CPU build where one is offered; where none is, set
 # PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds first, or pip will fetch gigabytes of CUDA.
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@echo "installing everything, training and tests included, into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --editable '.[demo,train,web]' --group dev
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-mqtt
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monitor import __version__
+from monitor.brokerbox import broker_in_the_box
 from monitor.config import Config
 from monitor.control import (
     COMMANDS,
@@ -270,11 +271,21 @@ class Daemon:
         return [*self.engine.open_alarms(), *self.desk.open_alarms, *([ours] if ours else [])]
 
 
-async def run_daemon(config: Config, models: dict[str, Model], read: Callable[[], Config] | None = None) -> None:
+async def run_daemon(
+    config: Config,
+    models: dict[str, Model],
+    read: Callable[[], Config] | None = None,
+    *,
+    with_broker: bool = False,
+) -> None:
     """Run a daemon until SIGINT or SIGTERM; SIGHUP has it read its configuration and models again."""
     sys.setswitchinterval(SWITCH_S)
     on_terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
-    with identity(config), AlarmLog(Path(config.alarm_log.path)) as alarm_log:
+    async with contextlib.AsyncExitStack() as held:
+        held.enter_context(identity(config))
+        alarm_log = held.enter_context(AlarmLog(Path(config.alarm_log.path)))
+        if with_broker:
+            await held.enter_async_context(broker_in_the_box(config))
         daemon = Daemon(config, models, alarm_log, read)
         loop = asyncio.get_running_loop()
         reloading: set[asyncio.Task[list[str]]] = set()

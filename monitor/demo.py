@@ -26,6 +26,7 @@ from monitor.control import Client, GetStatus, Overview
 from monitor.core.blocks import Event
 from monitor.core.errors import MonitorError, Unreachable
 from monitor.core.wire import Status, StreamState, decode_event, decode_state, decode_status
+from monitor.natsserver import free_port
 from monitor.recordings import read_recording
 from monitor.sockets import Socket
 
@@ -72,8 +73,11 @@ async def _start(arguments: list[str], *, stdout: int = DEVNULL, stderr: Any = N
 
 
 @contextlib.asynccontextmanager
-async def scene(history_s: float = 600.0) -> AsyncIterator[Scene]:
-    """Start a daemon on sockets of its own; stop it, and whatever sends to it, at the end."""
+async def scene(history_s: float = 600.0, *, over_mqtt: bool = False) -> AsyncIterator[Scene]:
+    """Start a daemon on sockets of its own; stop it, and whatever sends to it, at the end.
+
+    `over_mqtt` has it run a broker, too, and senders go that way.
+    """
     with tempfile.TemporaryDirectory(prefix="foretrace-") as name:
         folder = Path(name)
         parts = ("samples", "reliable", "feed", "control")
@@ -86,10 +90,14 @@ async def scene(history_s: float = 600.0) -> AsyncIterator[Scene]:
             "alarm_log.path": f"{folder}/alarms.db",
             "feed.history_s": str(history_s),
         }
+        more = ["--broker"] if over_mqtt else []
+        if over_mqtt:
+            settings |= {"mqtt.host": "127.0.0.1", "mqtt.port": str(port := free_port())}
+            samples = f"mqtt://127.0.0.1:{port}"
         log = folder / "daemon.log"
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         with log.open("wb") as stderr:
-            daemon = await _start(["run", *flags], stderr=stderr)
+            daemon = await _start(["run", *flags, *more], stderr=stderr)
         running = Scene(feed, control, samples, reliable, daemon)
         try:
             await _wait_until_it_answers(running, log)
@@ -124,9 +132,9 @@ async def _stop(processes: list[Process]) -> None:
                 await process.wait()
 
 
-async def watched() -> int:
+async def watched(*, over_mqtt: bool = False) -> int:
     """Run the demo with its dashboard in front, until the user quits it; the dashboard's exit code."""
-    async with scene() as running:
+    async with scene(over_mqtt=over_mqtt) as running:
         await running.send(speed=1.0, seconds=None)
         return await _watch(running, ["--stream", ECG])
 
@@ -156,9 +164,11 @@ async def _watch(running: Scene, arguments: list[str]) -> int:
         await _stop([dashboard])
 
 
-async def headless(seconds: float, speed: float, tell: Callable[[str], None]) -> dict[str, Any]:
+async def headless(
+    seconds: float, speed: float, tell: Callable[[str], None], *, over_mqtt: bool = False
+) -> dict[str, Any]:
     """Run for `seconds`, tell one line an event, and return the summary."""
-    async with scene() as running:
+    async with scene(over_mqtt=over_mqtt) as running:
         audience = _Audience(running.feed, tell)
         try:
             await audience.hear_until(lambda: audience.status is not None)  # now it is subscribed

@@ -15,20 +15,25 @@ from monitor.verbs.options import as_json, child_option, config_options, configu
 @click.command()
 @config_options
 @click.option("--verbose", is_flag=True, help="Log more.")
+@click.option("--broker", is_flag=True, help="Run an MQTT broker, too, for who has none (extra `broker`).")
 @child_option
-def run(path: Path | None, settings: tuple[str, ...], verbose: bool, parent: int | None) -> None:
+def run(path: Path | None, settings: tuple[str, ...], verbose: bool, broker: bool, parent: int | None) -> None:
     """Run the daemon until Ctrl-C or SIGTERM.
 
     Without a configuration it listens for samples on tcp://127.0.0.1:5555, publishes on 5556 and takes commands
-    on 5557. Streams named ecg/... and sine/... are served by the shipped models.
+    on 5557. Streams named ecg/... and sine/... are served by the shipped models. With --broker devices can publish
+    over MQTT to port 1883 of this machine.
     """
     from monitor.daemon import load_models, run_daemon
     from monitor.logs import log_to_stderr
 
     config, _ = configured(path, settings)
+    if broker and not config.mqtt.host:
+        settings = (*settings, "mqtt.host=127.0.0.1")
+        config, _ = configured(path, settings)
     log_to_stderr("debug" if verbose else config.log.level, config.log.format)
     read = functools.partial(_read_again, path, settings)
-    run_to_the_end(run_daemon(config, load_models(config), read), parent)
+    run_to_the_end(run_daemon(config, load_models(config), read, with_broker=broker), parent)
 
 
 def _read_again(path: Path | None, settings: tuple[str, ...]) -> Config:

@@ -30,7 +30,8 @@ from monitor.core.errors import ConfigError
     help="Without a terminal: how many times faster than life.",
 )
 @click.option("--headless", is_flag=True, help="No dashboard, also on a terminal.")
-def demo(seconds: float, speed: float, headless: bool) -> int:
+@click.option("--mqtt", is_flag=True, help="Send over MQTT, through a broker of the demo's own (extra `broker`).")
+def demo(seconds: float, speed: float, headless: bool, mqtt: bool) -> int:
     """See it work: five minutes of a real ECG and a noisy sine with spikes, live.
 
     On a terminal this opens the dashboard; press q to leave. Else it prints a line for each event and ends with
@@ -43,6 +44,6 @@ def demo(seconds: float, speed: float, headless: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, it cleans up as after Ctrl-C
         signal.signal(number, signal.default_int_handler)
     if headless or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        click.echo(json.dumps(asyncio.run(play.headless(seconds, speed, click.echo))))
+        click.echo(json.dumps(asyncio.run(play.headless(seconds, speed, click.echo, over_mqtt=mqtt))))
         return 0
-    return asyncio.run(play.watched())
+    return asyncio.run(play.watched(over_mqtt=mqtt))
