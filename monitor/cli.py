@@ -25,6 +25,8 @@ VERBS = {
     "models": ("monitor.verbs.models", "List model files, and explain one."),
     "check": ("monitor.verbs.daemon", "Check the configuration and the models; open no socket."),
     "config": ("monitor.verbs.daemon", "Print the configuration that would be used."),
+    "doctor": ("monitor.verbs.doctor", "Look whether this machine can run it, and say what to do."),
+    "completions": ("monitor.verbs.completions", "Print what lets a shell complete commands and options."),
     "bench": ("monitor.verbs.bench", "Measure what the monitor costs on this machine."),
 }
 """Name -> module that holds the command of that name, and its line in --help."""

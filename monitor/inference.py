@@ -93,7 +93,11 @@ def _load(content: bytes, path: Path, where: str) -> Model:
         session = open_session(content)
     except Exception as error:  # onnxruntime has a dozen exception types without a common parent
         raise ModelError(f"{where}: not an ONNX file that onnxruntime can load: {error}") from error
-    text = session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{where}: its card is not text: {error}; export it again") from error
+    text = metadata.get(CARD_KEY)
     if text is None:
         raise ModelError(f"{where}: carries no card ({CARD_KEY}); export it with `training export`")
     card = read_card(text, where)
@@ -102,7 +106,7 @@ def _load(content: bytes, path: Path, where: str) -> Model:
     _check_known_answer(model, where)
     _check_stepping(model, session, where)
     if card.second is not None:
-        model.second = _load_second(session.get_modelmeta().custom_metadata_map, card, where)
+        model.second = _load_second(metadata, card, where)
     return model
 
 

@@ -165,3 +165,17 @@ def test_any_bytes_are_refused_or_plain(content):
     except ModelError:
         return
     pytest.fail("no graph was asked for")
+
+
+def test_a_damaged_file_is_loaded_or_refused_with_a_reason(tmp_path):
+    """One byte after the other, over the card and a part of the weights: nothing else than ModelError may come."""
+    file, refused = tmp_path / "damaged.onnx", 0
+    for at in (*range(len(GOOD) - 60, len(GOOD)), *range(0, len(GOOD), 997)):
+        content = bytearray(GOOD)
+        content[at] ^= 0xFF
+        file.write_bytes(content)
+        try:
+            load_model(file)
+        except ModelError:
+            refused += 1
+    assert refused > 40

