@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo demo-mqtt test check fuzz soak format clean
+.PHONY: demo demo-mqtt test check fuzz soak man format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/monitor demo $(DEMO)
@@ -30,6 +30,10 @@ fuzz: $(VENV)/.dev
 # Load and faults for MINUTES, and a table; exits non-zero when a promise was broken.
 soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.soak.run --minutes $(or $(MINUTES),10)
+
+# The man pages anew, from what the commands say of themselves.
+man: $(VENV)/.dev
+	@$(BIN)/python docs/man.py
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff format .

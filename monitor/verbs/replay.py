@@ -91,7 +91,9 @@ def replay(
     control: str,
     **how: Any,
 ) -> None:
-    """Send RECORDING: a WFDB record, an EDF or CSV file, what `monitor record` wrote, or "toy" for an ECG.
+    """Send RECORDING: a WFDB record, an EDF or CSV file, what `monitor record` wrote, or one that comes with us.
+
+    These are "toy", five minutes of a real ECG, and the sample streams: "noisy-sine", "ecg-rhythms" and others.
 
     Ends with one line of JSON: what was sent. With --verify the exit code is 1 when the daemon said anything else
     than EXPECTED; the stream then gets a name nobody had before, for a stream that is known is judged by its past.
