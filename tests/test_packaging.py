@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def test_man_finds_nothing_wrong_with_them(name):
         command, capture_output=True, text=True, check=True, env={**os.environ, "MANWIDTH": "80"}
     )
     assert done.stderr == ""
-    assert "EXIT STATUS" in done.stdout
+    assert "EXIT STATUS" in re.sub(r".\x08", "", done.stdout)  # bold is overstruck
 
 
 def test_text_that_roff_would_take_for_orders():
