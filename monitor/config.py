@@ -150,6 +150,8 @@ class AlarmLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """SQLite file; its folder must exist. A lock beside it keeps a second daemon away."""
     keep_events: Count = 100_000
     """Events, and alarms that are over, that are kept at most; the oldest go first."""
+    keep_windows: Count = 10_000
+    """Alarms that can still say why, with the window that raised them and its forecast: some KiB each."""
     keep_days: Positive = 90.0
     """And for how long."""
 

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Self, TypeVar
 import msgspec
 import zmq
 
-from monitor.core.blocks import Alarm, Beat, Event, Priority, Verdict
+from monitor.core.blocks import Alarm, Beat, Event, Note, Priority, Verdict
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
+from monitor.core.evidence import Evidence
 from monitor.core.wire import Status, StreamState
 from monitor.sockets import Socket
 
@@ -86,6 +87,12 @@ class GetNotes(msgspec.Struct, frozen=True, tag_field="command", tag="notes"):
     limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
 
 
+class GetWhy(msgspec.Struct, frozen=True, tag_field="command", tag="why"):
+    """Why an alarm was raised; without an id the newest one -> Why."""
+
+    alarm: str = ""
+
+
 class GetHistory(msgspec.Struct, frozen=True, tag_field="command", tag="history"):
     """The last seconds of a stream, for who comes late -> History."""
 
@@ -102,8 +109,8 @@ class Reload(msgspec.Struct, frozen=True, tag_field="command", tag="reload"):
 
 
 Request = (
-    GetStatus | GetAlarms | Acknowledge | Silence | TestAlarm | Mark | Annotate | GetNotes | GetHistory | GetModels
-    | Reload
+    GetStatus | GetAlarms | Acknowledge | Silence | TestAlarm | Mark | Annotate | GetNotes | GetWhy | GetHistory
+    | GetModels | Reload
 )  # fmt: skip
 COMMANDS = (Acknowledge, Silence, TestAlarm, Mark, Annotate, Reload)
 """Requests that change something; the rest only asks."""
@@ -123,6 +130,18 @@ class History(msgspec.Struct, frozen=True):
     """Encoded blocks, oldest first (monitor.core.wire.decode_block)."""
     events: list[Event]
     beats: list[Beat]
+
+
+class Why(msgspec.Struct, frozen=True):
+    """The answer to GetWhy."""
+
+    alarm: Alarm
+    evidence: Evidence | None
+    """None where no model raised it, or it was too long ago (alarm_log.keep_windows)."""
+    events: list[Event]
+    """What was flagged while it lasted, oldest first, a thousand at most."""
+    notes: list[Note]
+    """Its verdict, and what was said of its stream meanwhile."""
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -239,6 +258,7 @@ __all__ = [
     "GetModels",
     "GetNotes",
     "GetStatus",
+    "GetWhy",
     "History",
     "Mark",
     "Overview",
@@ -246,6 +266,7 @@ __all__ = [
     "Request",
     "Silence",
     "TestAlarm",
+    "Why",
     "serve",
     "server_socket",
 ]

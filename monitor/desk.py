@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from monitor.control import Annotate, GetAlarms, GetNotes, Mark, Silence, TestAlarm
+from monitor.control import Annotate, GetAlarms, GetNotes, GetWhy, Mark, Silence, TestAlarm, Why
 from monitor.core.blocks import NS, Alarm, Kind, Note, State, is_stream_name
 from monitor.core.errors import MonitorError
 from monitor.sinks.alarmlog import AlarmLog
@@ -46,7 +46,7 @@ class Desk:
         self._tests: dict[str, tuple[Alarm, int]] = {}
         """Test alarms that are not over, and when each will be."""
 
-    def answer(self, request: object) -> object:
+    def answer(self, request: object) -> object:  # noqa: PLR0911 - a table
         """The answer to what somebody said or asks of alarms; raises MonitorError for what cannot be."""
         match request:
             case Silence():
@@ -61,6 +61,8 @@ class Desk:
                 return self._alarms(request)
             case GetNotes():
                 return self._log.notes(stream=request.stream, limit=request.limit)
+            case GetWhy():
+                return self._why(request.alarm)
         raise MonitorError(f"no answer to {request}")
 
     def _alarms(self, request: GetAlarms) -> list[Alarm]:
@@ -68,6 +70,23 @@ class Desk:
             alarms = [a for a in self._open_alarms() if request.stream in ("", a.stream)]
             return alarms[::-1][: request.limit]
         return self._log.alarms(stream=request.stream, limit=request.limit)
+
+    def _alarm(self, alarm_id: str) -> Alarm:
+        """The alarm as it stands now; raises UnknownAlarm."""
+        alarm = next((a for a in self._open_alarms() if a.id == alarm_id), None) or self._log.alarm(alarm_id)
+        if alarm is None:
+            raise UnknownAlarm(f"no alarm {alarm_id!r} in the log; see `monitor alarms`")
+        return alarm
+
+    def _why(self, alarm_id: str) -> Why:
+        newest = [] if alarm_id else self._log.alarms(limit=1)
+        if not (alarm_id or newest):
+            raise UnknownAlarm("no alarm has been raised yet")
+        alarm = self._alarm(alarm_id or newest[0].id)
+        until_ns = alarm.changed_ns if alarm.state is State.CLEARED else 2**62
+        said = self._log.notes(stream=alarm.stream)
+        notes = [n for n in said if n.alarm == alarm.id or (not n.alarm and alarm.raised_ns <= n.t_ns <= until_ns)]
+        return Why(alarm, self._log.evidence(alarm.id), self._log.events_of(alarm), notes)
 
     def _silence(self, request: Silence) -> float:
         silent = [alarm.id for alarm in self._open_alarms() if not alarm.acknowledged] if request.seconds else []
@@ -96,10 +115,7 @@ class Desk:
         return note
 
     def _mark(self, request: Mark) -> Note:
-        alarm = next((a for a in self._open_alarms() if a.id == request.alarm), None)
-        alarm = alarm or self._log.alarm(request.alarm)
-        if alarm is None:
-            raise MonitorError(f"no alarm {request.alarm!r} in the log; see `monitor alarms`")
+        alarm = self._alarm(request.alarm)
         note = Note(
             f"{alarm.id}-verdict", alarm.stream, alarm.raised_ns, self._now_ns(), request.text.strip(),
             alarm=alarm.id, verdict=request.verdict, author=request.author,

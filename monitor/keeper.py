@@ -139,6 +139,8 @@ class Keeper:
             by_age = f"rowid <= (SELECT max({table}) FROM watermark WHERE written_s < ?)"  # noqa: S608
             writes.append(Write(f"DELETE FROM {table} WHERE {which} {by_number}", _rows(keep)))  # noqa: S608
             writes.append(Write(f"DELETE FROM {table} WHERE {which} {by_age}", _rows(oldest_s)))  # noqa: S608
+        by_number = "rowid <= (SELECT max(rowid) FROM evidence) - ?"
+        writes.append(Write(f"DELETE FROM evidence WHERE {by_number}", _rows(self.retention.keep_windows)))  # noqa: S608
         # The newest mark that is too old is the one that says what else is; those before it have had their day.
         stale = "written_s < (SELECT max(written_s) FROM watermark WHERE written_s < ?)"
         writes.append(Write(f"DELETE FROM watermark WHERE {stale}", _rows(oldest_s)))  # noqa: S608

@@ -25,6 +25,7 @@ from monitor.core.blocks import Alarm, Beat, Block, Ints, Note
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
+from monitor.core.evidence import Evidence
 from monitor.core.judging import Notice
 from monitor.history import History
 from monitor.inference import Model
@@ -76,7 +77,7 @@ class Pipeline:
         """When what has been concluded, and is not yet told, was received."""
         self._publishing: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
-        self._notices: list[Notice | Note] = []
+        self._notices: list[Notice | Note | Evidence] = []
         self._complaints: set[tuple[str, str]] = set()
         self._unacknowledged: list[Callable[[], None]] = []
         self._swaps: deque[_Swap] = deque()
@@ -210,7 +211,7 @@ class Pipeline:
 
     async def _hand_over(
         self,
-        notices: Sequence[Notice | Note],
+        notices: Sequence[Notice | Note | Evidence],
         writes: Sequence[Write] = (),
         acknowledgements: Sequence[Callable[[], None]] = (),
     ) -> None:
@@ -228,7 +229,7 @@ class Pipeline:
 
     async def _publish(
         self,
-        notices: Sequence[Notice | Note],
+        notices: Sequence[Notice | Note | Evidence],
         writes: Sequence[Write],
         acknowledgements: Sequence[Callable[[], None]],
         marks: Sequence[Ints],
@@ -252,7 +253,7 @@ class Pipeline:
                 return
             await asyncio.sleep(min(left, _NAP_S))
 
-    async def _conclude(self, batch: Batch, model: Model) -> list[Notice]:
+    async def _conclude(self, batch: Batch, model: Model) -> list[Notice | Evidence]:
         if self._engine.is_light(batch):
             told, outputs = self._engine.infer(batch, model)
             await asyncio.sleep(0)  # many of them in a row are not light
@@ -262,7 +263,7 @@ class Pipeline:
         conclusion = self._engine.conclude(told, outputs)
         self.publisher.conclusion(self._engine, conclusion)
         self._told.append(told.marks)
-        return [notice for _, notice in conclusion.notices]
+        return [*(notice for _, notice in conclusion.notices), *conclusion.evidence]
 
     async def conclude_quietly(self) -> None:
         """Conclude all that waits; only the history hears of it, and nothing is counted."""

@@ -17,6 +17,7 @@ import msgspec
 from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, Note, State
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import StorageLost
+from monitor.core.evidence import Evidence
 from monitor.core.judging import Notice
 from monitor.history import History
 from monitor.sinks import Sink
@@ -46,7 +47,7 @@ class Publisher:
         """Tell nobody and write nothing: what is past is lived through again."""
         self.storage_alarm: Alarm | None = None
         """Ours, while the alarm log cannot be written."""
-        self._unlogged: deque[Alarm | Event | Note] = deque(maxlen=_REMEMBERED)
+        self._unlogged: deque[Alarm | Event | Note | Evidence] = deque(maxlen=_REMEMBERED)
         self._writer = ThreadPoolExecutor(1, "alarm-log")
 
     def block(self, block: Block) -> None:
@@ -62,12 +63,12 @@ class Publisher:
             for sink in self._sinks:
                 sink.conclusion(engine, conclusion)
 
-    async def publish(self, notices: Sequence[Notice | Note], writes: Sequence[Write] = ()) -> None:
-        """Write the notices, and `writes` in the same transaction; then tell."""
+    async def publish(self, notices: Sequence[Notice | Note | Evidence], writes: Sequence[Write] = ()) -> None:
+        """Write the notices, and `writes` in the same transaction; then tell. Evidence is there for who asks."""
         if self.quiet:
             return
-        told = list(notices)
-        self._unlogged.extend(notice for notice in told if not isinstance(notice, Beat))
+        self._unlogged.extend(notice for notice in notices if not isinstance(notice, Beat))
+        told = [notice for notice in notices if not isinstance(notice, Evidence)]
         if self._unlogged or writes:
             told += await self._log(writes)
         for notice in told:

@@ -24,6 +24,7 @@ from monitor.core.batches import Batch, rounds
 from monitor.core.beats import Ask
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
+from monitor.core.evidence import Evidence, Foresights
 from monitor.core.intake import Intake
 from monitor.core.judging import Notice, judge_for
 from monitor.core.lanes import Lane, Model
@@ -47,6 +48,8 @@ class Conclusion:
     """(n, track); NaN where there is nothing to say."""
     notices: list[tuple[int, Notice]]
     """Row of the batch, and what was flagged."""
+    evidence: list[Evidence]
+    """Why each alarm was raised that is new among them."""
 
 
 class Engine:
@@ -78,6 +81,7 @@ class Engine:
             name: judge_for(card, rules, max_streams, self.name_of, seconds.get(name))
             for name, card in cards.items()
         }
+        self._foresights = Foresights(cards, max_streams)
         self.memory = Memory(self._intake, self.lanes, self._judges)
         """What an earlier run left, and what the next must know."""
 
@@ -133,6 +137,7 @@ class Engine:
             self._judges[name] = judge
         for name in set(self.lanes) - set(cards):
             del self.lanes[name]
+        self._foresights = Foresights(cards, self._capacity)
         over += [
             msgspec.structs.replace(alarm, state=State.CLEARED) for judge in old.values() for alarm in judge.open()
         ]
@@ -193,18 +198,20 @@ class Engine:
         np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
         scores = np.full((len(batch), len(judge.tracks)), np.nan)
         notices: list[tuple[int, Notice]] = []
+        evidence: list[Evidence] = []
         turns = rounds(batch.slots)
         for rows in turns:
-            if len(turns) == 1:
-                scores, notices = judge.step(batch, outputs)
-                break
-            some = {name: values[rows] for name, values in outputs.items()}
-            scores[rows], found = judge.step(batch.rows(rows), some)
+            part, some = batch, outputs
+            if len(turns) > 1:
+                part, some = batch.rows(rows), {name: values[rows] for name, values in outputs.items()}
+            self._foresights.note(part, some)
+            scores[rows], found = judge.step(part, some)
             notices += [(int(rows[row]), notice) for row, notice in found]
+            evidence += self._foresights.evidence(part, found, self._intake.streams) if found else []
         for row, notice in notices:
             self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
         kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
-        return Conclusion(batch, outputs, kinds, scores, notices)
+        return Conclusion(batch, outputs, kinds, scores, notices, evidence)
 
     def forecast(self, conclusion: Conclusion, row: int) -> Forecast:
         """The forecast in one row of a forecast model's conclusion."""

@@ -104,7 +104,7 @@ def why_lines(board: Board, case: Case, view: StreamView | None, *, blocks: bool
         _fact("", case.said + (f"; somebody said: {case.verdict}" if case.verdict else "")),
         _fact("kind", WORDS[case.kind]),
         _score_line(case, blocks=blocks),
-        _fact("model", _model_text(case.model, card)),
+        _fact("model", model_text(case.model, card)),
         _fact("window", _window_text(case, card)),
         _fact("forecast", _forecast_text(case, view)),
         _fact("latency", _latency_text(board)),
@@ -118,12 +118,17 @@ def _fact(name: str, text: str) -> Line:
     return (Part(f"{name:>9}  ", Ink.FORECAST, Ink.PANEL), Part(text, Ink.TEXT, Ink.PANEL))
 
 
+def bar_text(score: float, threshold: float, width: int, *, blocks: bool) -> str:
+    """A score as a bar of `width` characters and one, with a mark at the threshold."""
+    most = max(score, threshold, 1e-9) if math.isfinite(threshold) else max(score, 1e-9)
+    full = round(width * min(score / most, 1.0)) if math.isfinite(score) else 0
+    limit = round(width * min(threshold / most, 1.0)) if math.isfinite(threshold) else width
+    bar = "".join("┃" if i == limit else "█" if i < full else "·" for i in range(width + 1))
+    return bar if blocks else bar.replace("┃", "|").replace("█", "#").replace("·", ".")
+
+
 def _score_line(case: Case, *, blocks: bool) -> Line:
-    most = max(case.score, case.threshold, 1e-9) if math.isfinite(case.threshold) else max(case.score, 1e-9)
-    full = round(BAR * min(case.score / most, 1.0)) if math.isfinite(case.score) else 0
-    limit = round(BAR * min(case.threshold / most, 1.0)) if math.isfinite(case.threshold) else BAR
-    bar = "".join("┃" if i == limit else "█" if i < full else "·" for i in range(BAR + 1))
-    bar = bar if blocks else bar.replace("┃", "|").replace("█", "#").replace("·", ".")
+    bar = bar_text(case.score, case.threshold, BAR, blocks=blocks)
     text = f" {number_text(case.score)} against a threshold of {number_text(case.threshold)}"
     return (
         Part(f"{'score':>9}  ", Ink.FORECAST, Ink.PANEL),
@@ -132,7 +137,8 @@ def _score_line(case: Case, *, blocks: bool) -> Line:
     )
 
 
-def _model_text(model: str, card: Mapping[str, Any]) -> str:
+def model_text(model: str, card: Mapping[str, Any]) -> str:
+    """A model by name, and what its card says of it, where that is known."""
     if not model:
         return "none: this needs no model"
     if not card:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from monitor.core.blocks import Alarm, Event, Note
+from monitor.core.blocks import Alarm, Event, Note, State
 from monitor.core.errors import ConfigError, StorageLost
+from monitor.core.evidence import Evidence
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ _TABLES = (
     f"alarm ({_columns(_ALARM_FIELDS)}, PRIMARY KEY (id))",
     f"event ({_columns(_EVENT_FIELDS)})",
     f"note ({_columns(_NOTE_FIELDS)}, PRIMARY KEY (id))",
+    "evidence (alarm TEXT PRIMARY KEY, content BLOB NOT NULL)",
     "stream (name TEXT PRIMARY KEY, state BLOB NOT NULL)",
     "recent (stream TEXT NOT NULL, end_ns INTEGER NOT NULL, block BLOB NOT NULL)",
     "journal (id INTEGER PRIMARY KEY, entries BLOB NOT NULL)",
@@ -88,12 +90,19 @@ class AlarmLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, notices: Iterable[Alarm | Event | Note], more: Iterable[Write] = ()) -> None:
-        """Store events, notes, the newest state of alarms and `more`, all or none, durably; raises StorageLost."""
+    def write(self, notices: Iterable[Alarm | Event | Note | Evidence], more: Iterable[Write] = ()) -> None:
+        """Store events, notes, the newest state of alarms, the first evidence of each, and `more`.
+
+        All or none, durably; raises StorageLost.
+        """
         alarms: list[tuple[object, ...]] = []
         events: list[tuple[object, ...]] = []
         notes: list[tuple[object, ...]] = []
+        evidence: list[tuple[object, ...]] = []
         for notice in notices:
+            if isinstance(notice, Evidence):
+                evidence.append((notice.alarm, msgspec.msgpack.encode(notice)))
+                continue
             table = alarms if isinstance(notice, Alarm) else events if isinstance(notice, Event) else notes
             table.append(msgspec.structs.astuple(notice))
         try:
@@ -101,6 +110,7 @@ class AlarmLog:
             self._db.executemany(_upsert("alarm", _ALARM_FIELDS), alarms)
             self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
             self._db.executemany(_upsert("note", _NOTE_FIELDS), notes)
+            self._db.executemany("INSERT OR IGNORE INTO evidence (alarm, content) VALUES (?, ?)", evidence)
             for sql, rows in more:
                 self._db.executemany(sql, rows)
             self._db.execute("COMMIT")
@@ -152,6 +162,21 @@ class AlarmLog:
         query = f"SELECT {', '.join(_ALARM_FIELDS)} FROM alarm WHERE id = ?"  # noqa: S608
         row = self._db.execute(query, (alarm_id,)).fetchone()
         return None if row is None else _read(row, _ALARM_FIELDS, Alarm)
+
+    def evidence(self, alarm_id: str) -> Evidence | None:
+        """Why the alarm of that id was raised; None where that is not known, or no longer."""
+        row = self._db.execute("SELECT content FROM evidence WHERE alarm = ?", (alarm_id,)).fetchone()
+        return None if row is None else msgspec.msgpack.decode(row[0], type=Evidence)
+
+    def events_of(self, alarm: Alarm, limit: int = 1000) -> list[Event]:
+        """What was flagged while the alarm lasted, oldest first."""
+        until_ns = alarm.changed_ns if alarm.state is State.CLEARED else 2**62
+        rows = self._db.execute(
+            f"SELECT {', '.join(_EVENT_FIELDS)} FROM event WHERE stream = ? AND kind = ? AND label = ? "  # noqa: S608
+            "AND end_ns >= ? AND start_ns <= ? ORDER BY t_ns LIMIT ?",
+            (alarm.stream, alarm.kind, alarm.label, alarm.raised_ns, until_ns, limit),
+        )
+        return [_read(row, _EVENT_FIELDS, Event) for row in rows]
 
     def close(self) -> None:
         """Close the file."""

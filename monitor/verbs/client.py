@@ -68,6 +68,32 @@ def acknowledge(daemon: tuple[str, Any], alarm_id: str, json_: bool) -> int:
 
 
 @alarms.command()
+@click.argument("alarm_id", metavar="[ID]", default="")
+@click.option(
+    "--glyphs",
+    type=click.Choice(["braille", "quadrant", "half", "ascii"]),
+    help="What the plot is drawn with; what the terminal can show by default.",
+)
+@as_json
+@click.pass_obj
+def show(daemon: tuple[str, Any], alarm_id: str, glyphs: str | None, json_: bool) -> None:
+    """Say why an alarm was raised, the newest without ID: score, model, window, forecast against what came.
+
+    The window is kept with the alarm: it is there when the signal has long gone, and after a restart.
+    """
+    from monitor.control import GetModels, GetWhy, Why
+    from monitor.verbs.why import as_map, default_glyphs, print_why
+
+    why = asyncio.run(_ask(*daemon, GetWhy(alarm_id), Why))
+    if json_:
+        click.echo(msgspec.json.format(msgspec.json.encode(as_map(why))))
+        return
+    cards = asyncio.run(_ask(*daemon, GetModels(), list[dict[str, Any]]))
+    card = next((c for c in cards if f"{c['name']}@{c['version']}" == why.alarm.model), {})
+    print_why(why, card, glyphs_name=glyphs or default_glyphs())
+
+
+@alarms.command()
 @click.argument("seconds", type=click.FloatRange(0, 3600), default=120.0)
 @click.pass_obj
 def silence(daemon: tuple[str, Any], seconds: float) -> None:
