@@ -179,6 +179,8 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_gap_s: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     reorder_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     clock_jump_s: Positive = 1.0
+    quality: bool = True
+    stale_s: Annotated[float, msgspec.Meta(ge=0)] = 1.5
     heart_rate_bpm: tuple[float, float] | None = None
 
     @property

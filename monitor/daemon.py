@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S = 5.0
 HEARTBEAT_S = 1.0
+WATCH_S = 0.25
 SWITCH_S = 0.0005
 """How long a thread may keep the interpreter to itself: with the usual 5 ms the one that writes the log would hold
 up the event loop at every turn."""
@@ -132,6 +133,7 @@ class Daemon:
                 group.create_task(self.doors.gate.run(), name="gate"),
                 group.create_task(self.reloader.watch(), name="model files"),
                 group.create_task(self._beat(), name="heartbeat"),
+                group.create_task(self._watch(), name="silence"),
                 group.create_task(self._telemetry.watch_loop(), name="loop lag"),
             ]
             if self.doors.mqtt:
@@ -198,6 +200,11 @@ class Daemon:
                 status = self.status()
                 self._notifier.alive(f"{status.streams} streams, {status.windows} windows, {status.events} events")
             await asyncio.sleep(min(HEARTBEAT_S, self._notifier.watchdog_s / 3 or HEARTBEAT_S))
+
+    async def _watch(self) -> None:
+        while True:
+            self.pipeline.watch(time.monotonic())
+            await asyncio.sleep(WATCH_S)
 
     async def _publish_states(self) -> None:
         """The state of every stream, some at a time: there may be thousands, and samples must not wait."""

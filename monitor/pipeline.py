@@ -154,6 +154,11 @@ class Pipeline:
         if self.keeper and self.keeper.is_due:
             self._work.set()
 
+    def watch(self, now_s: float) -> None:
+        """Look for streams that have fallen silent."""
+        if self._engine.watch(now_s):
+            self._work.set()
+
     async def infer(self) -> None:
         """Infer and conclude, turn by turn, until `stop` is called and nothing waits any more."""
         while True:
@@ -169,7 +174,9 @@ class Pipeline:
                     await self._handed_over()
                     await self._swap()
             if self._stopping:
-                if not (self._engine.waiting() or self._unacknowledged or self._notices):
+                waiting = self._engine.waiting()
+                self._notices += self._engine.signals()
+                if not (waiting or self._unacknowledged or self._notices):
                     await self._handed_over()
                     if self.keeper:
                         books = self._engine.memory.save()
@@ -190,6 +197,7 @@ class Pipeline:
         either received and told, or, after a crash, not yet received.
         """
         left = self._engine.waiting_by_model()
+        self._notices += self._engine.signals()
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
         books = self._engine.memory.save() if self.keeper and self.keeper.is_due else None
@@ -272,6 +280,7 @@ class Pipeline:
                 for notice in await self._conclude(batch, model):
                     if isinstance(notice, Beat):
                         self._history.notice(notice)
+        self._engine.signals()
         self._notices.clear()
         self._told.clear()
         self._telemetry.reset()

@@ -16,7 +16,7 @@ from monitor.config import load_config
 from monitor.core.blocks import Alarm, Event
 from monitor.core.engine import Engine
 from monitor.core.expected import differences, in_order, parse, row_of, text_of
-from monitor.inference import find_models, load_model
+from monitor.inference import find_models, load_model, second_tiers
 from monitor.recordings import read_recording
 from monitor.senders import blocks_of, recording_values
 
@@ -26,6 +26,8 @@ RECORDINGS = {
     "long-dependency.csv": "long/sample",
     "vital-sign.csv": "vital/sample",
     "stale-sensor.csv": "vital/stale",
+    "ecg-rhythms.csv": "ecg/rhythms",
+    "ecg-faults.csv": "ecg/faults",
 }
 TOLERANCE = 1e-3  # another processor adds up in another order
 COMMANDS = [
@@ -39,7 +41,8 @@ def flagged(path, stream, block_samples, batch):
     config, _ = load_config(STREAMS / "monitor.toml", {})
     plan = config.plan_of(stream)
     models = {name: load_model(find_models(None)[name]) for name in plan.models}
-    engine = Engine({name: model.card for name, model in models.items()}, lambda _: plan, max_streams=1)
+    cards = {name: model.card for name, model in models.items()}
+    engine = Engine(cards, lambda _: plan, max_streams=1, seconds=second_tiers(models))
     recording = read_recording(path)
     blocks = blocks_of(
         recording_values(recording, block_samples), stream=stream, rate_hz=recording.rate_hz,
@@ -50,7 +53,8 @@ def flagged(path, stream, block_samples, batch):
         found += engine.push(block, 0, 0)[1]
         for name, model in models.items():
             while (ready := engine.ready(name, batch)) is not None:
-                found += [n for _, n in engine.conclude(ready, model.run(ready.windows)).notices]
+                found += [n for _, n in engine.conclude(*engine.infer(ready, model)).notices]
+        found += engine.signals()
     return in_order(row_of(notice, 0) for notice in found if isinstance(notice, Event | Alarm))
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.core.blocks import Floats
+from monitor.core.blocks import Floats, Ints
 from monitor.core.lanes import Lane
+from monitor.core.quality import Quality, Sound
 
 
 class _Arrived:
@@ -27,7 +28,9 @@ class _Arrived:
 class Arrivals:
     """Samples by stream, without gaps within each; lanes are fed when `flush` is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, quality: Quality) -> None:
+        """`quality` sees all samples, before the lanes do."""
+        self.quality = quality
         self._arrived: dict[int, _Arrived] = {}
 
     def __contains__(self, slot: int) -> bool:
@@ -60,7 +63,24 @@ class Arrivals:
             group[1].append(one.mark)
             group[2].append(values)
         self._arrived = {}
-        for (lanes, _, shape), (slots, marks, parts) in groups.items():
+        for (lanes, rate_hz, shape), (slots, marks, parts) in groups.items():
             values = np.concatenate(parts).reshape(len(parts), *shape)  # (stream, time, channel)
+            width = max((lane.card.channels for lane in lanes), default=1)
+            ids, received = np.array(slots), np.array(marks)
+            cut = self.quality.feed(ids, values[:, :, :width], rate_hz)
+            whole = np.delete(np.arange(len(ids)), list(cut)) if cut else slice(None)
             for lane in lanes:
-                lane.feed(np.array(slots), values, np.array(marks))
+                if len(cut) < len(ids):
+                    lane.feed(ids[whole], values[whole], received[whole])
+                for row, pieces in cut.items():
+                    _feed_sound(lane, ids[[row]], values[[row]], rate_hz, received[[row]], pieces)
+
+
+def _feed_sound(
+    lane: Lane, slots: Ints, values: Floats, rate_hz: float, marks: Ints, pieces: Sequence[Sound]
+) -> None:
+    """Of one stream, whose signal is not sound throughout: what a lane should see."""
+    for piece in pieces:
+        if piece.anew_ns is not None:
+            lane.start(int(slots[0]), rate_hz, piece.anew_ns)
+        lane.feed(slots, values[:, piece.begin : piece.end], marks)

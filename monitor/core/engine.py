@@ -30,8 +30,10 @@ from monitor.core.judging import Notice, judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
 from monitor.core.overview import stream_states
+from monitor.core.quality import Quality, Told
 from monitor.core.reorder import Held
 from monitor.core.scoring import Doubles
+from monitor.core.staleness import Staleness
 from monitor.core.stream import Plan
 from monitor.core.wire import StreamState
 
@@ -75,14 +77,16 @@ class Engine:
         self.lanes = {
             name: Lane(name, card, max_streams, max_waiting, leapfrog.get(name)) for name, card in cards.items()
         }
-        self._intake = Intake(self.lanes, plan_of, max_streams)
+        self._quality = Quality(max_streams, rules, self.name_of)
+        self._staleness = Staleness(max_streams)
+        self._intake = Intake(self.lanes, plan_of, max_streams, self._quality)
         self._capacity, self._max_waiting = max_streams, max_waiting
         self._judges = {
-            name: judge_for(card, rules, max_streams, self.name_of, seconds.get(name))
+            name: judge_for(card, rules, max_streams, self.name_of, self._quality, seconds.get(name))
             for name, card in cards.items()
         }
         self._foresights = Foresights(cards, max_streams)
-        self.memory = Memory(self._intake, self.lanes, self._judges)
+        self.memory = Memory(self._intake, self.lanes, self._judges, self._quality)
         """What an earlier run left, and what the next must know."""
 
     def push(
@@ -122,11 +126,11 @@ class Engine:
         A model of the same shape takes over the windows as they are; streams whose models are of another shape
         warm up anew. Returns the alarms that ended because nothing speaks of them any more.
         """
-        over: list[Alarm] = []
+        over = self._quality.obey(rules)
         old = dict(self._judges)
         self._judges.clear()
         for name, card in cards.items():
-            judge = judge_for(card, rules, self._capacity, self.name_of, seconds.get(name))
+            judge = judge_for(card, rules, self._capacity, self.name_of, self._quality, seconds.get(name))
             lane = self.lanes.get(name)
             if lane is not None and lane.fits(card, leapfrog.get(name)):
                 over += judge.inherit(old.pop(name))
@@ -154,6 +158,23 @@ class Engine:
     def due(self, now_ns: int) -> Held | None:
         """A block that came too early and need wait no longer: to be pushed with its own time and mark."""
         return self._intake.due(now_ns)
+
+    def signals(self) -> list[Told]:
+        """What the samples that have come say of the signals themselves, since it was last asked."""
+        self._intake.arrivals.flush()
+        told = self._quality.take()
+        for slot, notice in told:
+            self._intake.streams[slot].events += isinstance(notice, Event)
+        return [notice for _, notice in told]
+
+    def watch(self, now_s: float) -> bool:
+        """Look which streams have fallen silent, by the caller's clock; whether `signals` has more to tell."""
+        plans = [stream.plan for stream in self._intake.streams]
+        after_s = np.array([plan.stale_s if plan.quality else 0.0 for plan in plans])
+        silent, back = self._staleness.look(self._quality.counts(len(plans)), after_s, now_s)
+        for slot in silent + back:
+            self._quality.stale(slot, is_stale=slot in silent)
+        return bool(silent or back)
 
     def refuse(self, stream: str) -> None:
         """A block of this stream could not be used: it could not be read, or `push` raised SchemaError."""
@@ -207,7 +228,7 @@ class Engine:
             self._foresights.note(part, some)
             scores[rows], found = judge.step(part, some)
             notices += [(int(rows[row]), notice) for row, notice in found]
-            evidence += self._foresights.evidence(part, found, self._intake.streams) if found else []
+            evidence += self._foresights.evidence(part, found, self._intake.streams, judge.late) if found else []
         for row, notice in notices:
             self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
         kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
@@ -247,12 +268,13 @@ class Engine:
             for key in list(self.memory.left_open)
             if alarm_id in ("", key)
         ]
+        over += self._quality.alarms.acknowledge(alarm_id)
         return over + [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
 
     def open_alarms(self) -> list[Alarm]:
         """Alarms that are active or latched, by the time they were raised."""
         alarms = [alarm for judge in self._judges.values() for alarm in judge.open()]
-        alarms += self.memory.left_open.values()
+        alarms += [*self._quality.alarms.open(), *self.memory.left_open.values()]
         return sorted(alarms, key=lambda alarm: (alarm.raised_ns, alarm.id))
 
     def states(self) -> list[StreamState]:

@@ -20,6 +20,7 @@ from monitor.core.conditioning import fill_gaps
 from monitor.core.errors import SchemaError
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Ledger, LedgerState
+from monitor.core.quality import Quality
 from monitor.core.reorder import Held
 from monitor.core.stream import Plan, Stream
 
@@ -27,7 +28,13 @@ from monitor.core.stream import Plan, Stream
 class Intake:
     """All streams of one daemon."""
 
-    def __init__(self, lanes: Mapping[str, Lane], plan_of: Callable[[str], Plan | None], max_streams: int) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        plan_of: Callable[[str], Plan | None],
+        max_streams: int,
+        quality: Quality,
+    ) -> None:
         self.streams: list[Stream] = []
         """By slot."""
         self._by_name: dict[str, Stream] = {}
@@ -36,7 +43,7 @@ class Intake:
         """Of streams that have not come back since a restart."""
         self._waiting: dict[str, Stream] = {}
         """Streams that hold early blocks."""
-        self.arrivals = Arrivals()
+        self.arrivals = Arrivals(quality)
 
     def push(
         self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False
@@ -225,8 +232,9 @@ class Intake:
             stream.anchor = (stream.index, at_ns)
             if stream.slot in self.arrivals:
                 self.arrivals.flush()  # these samples' times were told by the old anchor
+            self.arrivals.quality.anchor(stream.slot, stream.index, at_ns)
             for lane in stream.lanes:
-                lane.anchor(stream.slot, stream.index, at_ns)
+                lane.anchor(stream.slot, stream.index - int(self.arrivals.quality.base[stream.slot]), at_ns)
 
     def _begin(self, stream: Stream, rate_hz: float, t_ns: int) -> None:
         """The next sample begins a new segment."""
@@ -236,6 +244,7 @@ class Intake:
         stream.last = np.full(0, np.nan, np.float32)
         if stream.slot in self.arrivals:
             self.arrivals.flush()  # what came before the break still belongs to the old segment
+        self.arrivals.quality.start(stream.slot, rate_hz, t_ns, is_on=stream.plan.quality)
         for lane in stream.lanes:
             lane.start(stream.slot, rate_hz, t_ns)
 

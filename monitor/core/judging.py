@@ -6,7 +6,9 @@ A judge is stepped with rows of distinct streams, each stream's rows in order of
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
 from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
 from monitor.core.card import Card
 from monitor.core.errors import ModelError
+from monitor.core.quality import SETTLE_S, Quality
 from monitor.core.scoring import Bools, Continuity, DeviationScorer, Doubles
 
 Notice = Event | Alarm | Beat
@@ -30,6 +33,8 @@ class Judge:
         self._alarms = Alarms(self.tracks, capacity, names)
         self._names = names
         self._continuity = Continuity(capacity, card.hop_samples)
+        self.late: dict[str, tuple[int, Floats]] = {}
+        """Of alarms that were raised by an earlier row than the one that tells of them: its time and window."""
 
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """Judge rows of distinct streams."""
@@ -122,18 +127,82 @@ class ForecastJudge(Judge):
         return scores, self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz)
 
 
-class ClassJudge(Judge):
-    """The probability of each class that has a threshold."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A row whose scores are not judged yet."""
 
-    def __init__(self, card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> None:
+    t_ns: int
+    scores: Doubles
+    """(track,)"""
+    window: Floats
+
+
+class ClassJudge(Judge):
+    """The probability of each class that has a threshold.
+
+    What a class looks like may be the way into a fault of the signal, so scores of streams whose signal is looked
+    after are judged `SETTLE_S` later, when that is known.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        rules: Sequence[Rule],
+        capacity: int,
+        names: Callable[[int], str],
+        quality: Quality | None = None,
+    ) -> None:
         super().__init__(card, class_tracks(card, rules), capacity, names)
+        self._quality = quality
+        self._levels = np.array([track.raise_level for track in self.tracks])
+        self._held: dict[int, deque[_Held]] = {}
         self._columns = [card.classes.index(track.label) for track in self.tracks]
         self._span_s = (card.label_steps or card.window) * card.samples_per_step / card.rate_hz
 
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
         scores = outputs["probabilities"][:, self._columns].astype(np.float64)
-        return scores, self._alarm(part, scores, self._span_s)
+        self.late.clear()
+        if self._quality is None:
+            return scores, self._alarm(part, scores, self._span_s)
+        follows = self._continuity.step(part.slots, part.segments, part.ends)
+        looks = (scores >= self._levels).any(axis=1)
+        for track in range(len(self.tracks)):
+            looks |= self._alarms.busy(part.slots, track)
+        if self._held:
+            looks |= np.isin(part.slots, list(self._held))
+        return scores, [
+            (row, notice)
+            for row in np.flatnonzero(looks).tolist()
+            for notice in self._settled(part, row, scores[row], follows=bool(follows[row]))
+        ]
+
+    def _settled(self, part: Batch, row: int, scores: Doubles, *, follows: bool) -> list[Notice]:
+        """Hold a row's scores; judge those before that are old enough, or whose segment is over."""
+        slot, now_ns = int(part.slots[row]), int(part.t_ns[row])
+        held = self._held.setdefault(slot, deque())
+        told: list[Notice] = []
+        if not follows:
+            told += [notice for one in held for notice in self._judged(part, row, one)]
+            held.clear()
+        held.append(_Held(now_ns, scores, part.windows[row]))
+        wait_ns = round(SETTLE_S * NS) if self._quality and self._quality.is_on(slot) else 0
+        while held and held[0].t_ns + wait_ns <= now_ns:
+            told += self._judged(part, row, held.popleft())
+        if not held:
+            del self._held[slot]
+        return told
+
+    def _judged(self, part: Batch, row: int, held: _Held) -> list[Notice]:
+        slots, when = part.slots[[row]], np.array([held.t_ns])
+        if self._quality and self._quality.hides(slots, when, part.t_ns[[row]])[0]:
+            return []  # what a class looks like was the way into a fault
+        then = replace(part.rows(slice(row, row + 1)), t_ns=when, windows=held.window[None])
+        told = [notice for _, notice in self._alarm(then, held.scores[None], self._span_s)]
+        for one in told:
+            if isinstance(one, Alarm):
+                self.late[one.id] = held.t_ns, held.window
+        return told
 
 
 class BeatJudge(Judge):
@@ -243,13 +312,18 @@ def class_tracks(card: Card, rules: Sequence[Rule]) -> list[Track]:
 
 
 def judge_for(
-    card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str], ask: Ask | None = None
+    card: Card,
+    rules: Sequence[Rule],
+    capacity: int,
+    names: Callable[[int], str],
+    quality: Quality | None = None,
+    ask: Ask | None = None,
 ) -> Judge:
     """The judge of the card's task; `ask` is the network of a beat model's second tier."""
     match card.task:
         case "forecast":
             return ForecastJudge(card, rules, capacity, names)
         case "classify":
-            return ClassJudge(card, rules, capacity, names)
+            return ClassJudge(card, rules, capacity, names, quality)
         case "beats":
             return BeatJudge(card, rules, capacity, names, ask)

@@ -17,6 +17,7 @@ from monitor.core.intake import Intake
 from monitor.core.judging import BeatJudge, Judge
 from monitor.core.lanes import Lane
 from monitor.core.ledger import LedgerState
+from monitor.core.quality import Quality
 from monitor.core.stream import Stream
 from monitor.core.wire import encode_block
 
@@ -43,9 +44,11 @@ class Saved(msgspec.Struct, frozen=True):
 class Memory:
     """Knows what an earlier run left, and what the next one must know."""
 
-    def __init__(self, intake: Intake, lanes: Mapping[str, Lane], judges: Mapping[str, Judge]) -> None:
-        """All three are the engine's own, and change with it."""
-        self._intake, self._lanes, self._judges = intake, lanes, judges
+    def __init__(
+        self, intake: Intake, lanes: Mapping[str, Lane], judges: Mapping[str, Judge], quality: Quality
+    ) -> None:
+        """All four are the engine's own, and change with it."""
+        self._intake, self._lanes, self._judges, self._quality = intake, lanes, judges, quality
         self.left_open: dict[str, Alarm] = {}
         """Alarms of streams that have not come back."""
         self._lives: dict[str, list[Life]] = {}
@@ -59,7 +62,8 @@ class Memory:
             if isinstance(judge, BeatJudge):
                 judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
         for alarm in [alarm for alarm in self.left_open.values() if alarm.stream == stream.name]:
-            if any(judge.restore(stream.slot, alarm) for judge in judges):
+            ours: list[Judge | Quality] = [*judges, self._quality]
+            if any(one.restore(stream.slot, alarm) for one in ours):
                 del self.left_open[alarm.id]
 
     def recall(self, stream: Stream) -> None:
@@ -69,6 +73,7 @@ class Memory:
             self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
         lives = self._lives.pop(stream.name, None)
         if lives is not None:
+            self._quality.live_on(stream.slot, lives)
             for lane in stream.lanes:
                 self._judges[lane.name].live_on(stream.slot, lives)
 
@@ -78,8 +83,9 @@ class Memory:
         They are what is true: those that go on here and are not among them are over.
         """
         left = {alarm.id: alarm for alarm in alarms}
-        for judge in self._judges.values():
-            for known in judge.reconcile(left):
+        ours = [judge.reconcile for judge in self._judges.values()]
+        for reconcile in (*ours, self._quality.alarms.reconcile):
+            for known in reconcile(left):
                 del left[known]
         self.left_open = left
         for stream in self._intake.streams:
@@ -100,7 +106,7 @@ class Memory:
 
     def learn(self, saved: Iterable[Saved]) -> list[Saved]:
         """The same, with calibration and alarms as they are once everything in those books is concluded."""
-        lives = {name: judge.lives() for name, judge in self._judges.items()}
+        lives = [self._quality.alarms.lives(), *(judge.lives() for judge in self._judges.values())]
         return [
             msgspec.structs.replace(
                 one,
@@ -109,7 +115,7 @@ class Memory:
                     for lane in stream.lanes
                     if (learned := self._judges[lane.name].calibration(stream.slot))
                 },
-                lives=[life for lane in stream.lanes for life in lives[lane.name].get(stream.slot, ())],
+                lives=[life for some in lives for life in some.get(stream.slot, ())],
             )
             for one, stream in zip(saved, self._intake.streams, strict=False)  # streams only ever come in addition
         ]

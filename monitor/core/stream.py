@@ -56,6 +56,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Blocks that come too early are held so long for those before them; 0 takes every block as it comes."""
     clock_jump_s: float = 1.0
     """A sender's clock that jumps by more begins a new segment."""
+    quality: bool = True
+    """Whether flat lines, leads that are off and saturation are looked for, and what else they look like is kept
+    back while they last."""
+    stale_s: float = 1.5
+    """A stream of which nothing has come for so long is stale; one that sends seldom, after three times as long as
+    it usually waits. 0 says never."""
     heart_rate_bpm: tuple[float, float] | None = None
     """The range of the heart rate, outside of which a limit alarm is raised."""
 

@@ -52,7 +52,7 @@ class Judging:
 
 
 def beats_of(card, values, ask, cut=40, batch=16):
-    engine = Engine({"b": card}, lambda _: Plan(models=("b",)), max_streams=1, seconds={"b": ask})
+    engine = Engine({"b": card}, lambda _: Plan(models=("b",), quality=False), max_streams=1, seconds={"b": ask})
     found = []
     for start in range(0, len(values), cut):
         block = Block("s", values[start : start + cut], "r", start, round(start / RATE_HZ * NS), RATE_HZ)
@@ -114,7 +114,10 @@ def test_a_gap_begins_anew(make_card):
     values = signal(places, 1.8, 1500)
     judging = Judging(lambda _: [1, 0, 0, 0, 0])
     engine = Engine(
-        {"b": two_tiers(make_card)}, lambda _: Plan(models=("b",)), max_streams=1, seconds={"b": judging}
+        {"b": two_tiers(make_card)},
+        lambda _: Plan(models=("b",), quality=False),
+        max_streams=1,
+        seconds={"b": judging},
     )
     for seq in (0, 5000):
         engine.push(Block("s", values, "r", seq, round(seq / RATE_HZ * NS), RATE_HZ), 0, 0)

@@ -32,7 +32,7 @@ def last_value_model(horizon):
 
 def make_engine(make_card, **plan):
     cards = {"spikes": make_card("classify", unit="mV"), "forecast": make_card("forecast")}
-    plan = Plan(models=("spikes", "forecast"), **plan)
+    plan = Plan(**{"models": ("spikes", "forecast"), "quality": False, **plan})
     return Engine(cards, lambda name: plan if name.startswith("s") else None, max_streams=4)
 
 

@@ -221,7 +221,7 @@ def reloaded(make_card, change, rules=(), at=117, **plan):
     before, _ = run_through(engine, cut(values[:at], []))
     assert engine.waiting() == 0
     cards = change({"spikes": make_card("classify", unit="mV"), "forecast": make_card("forecast")})
-    new = Plan(**{"models": ("spikes", "forecast"), **plan})
+    new = Plan(**{"models": ("spikes", "forecast"), "quality": False, **plan})
     over = engine.reload(cards, lambda name: new if name.startswith("s") else None, rules)
     after, _ = run_through(engine, cut(values[at:], [], seq=at))
     return engine, before, over, after

@@ -146,7 +146,7 @@ def test_beats_become_notices_events_alarms_and_limits(make_card):
     values[25:2000:50] = 1.5  # 60 bpm
     values[[525, 575, 1525]] = 3.0
     values[2000::15] = 1.5  # 200 bpm
-    plan = Plan(models=("b",), heart_rate_bpm=(40.0, 150.0))
+    plan = Plan(models=("b",), heart_rate_bpm=(40.0, 150.0), quality=False)
     engine = Engine({"b": card}, lambda _: plan, max_streams=1)
     found = []
     for block in cut(values, range(0, 3000, 40)):
