@@ -43,7 +43,7 @@ def read_recording(where: str | Path, rate_hz: float | None = None) -> Recording
     path = Path(where)
     if str(where) == TOY:
         recording = _read_toy()
-    elif path.suffix == ".csv":
+    elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return read_csv(path, rate_hz)
     elif path.suffix.lower() == ".edf":
         recording = read_edf(path)

@@ -1,6 +1,8 @@
 """CSV files: a column `time` in seconds or ISO 8601, a column `label`, and a column for each channel.
 
-Times and labels may be left out; an empty cell is a missing value. A label stands where it begins; a rhythm's, in
+Times and labels may be left out; an empty cell is a missing value, and so is a row that the times skip. Rows whose
+times were there before (a clock that was set back) are left out. Cells are parted by commas, or else semicolons,
+tabs or blanks, whichever the first line has. A label stands where it begins; a rhythm's, in
 PhysioNet's way, begins with a bracket, and a beat may follow it: "(B N".
 """
 
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.core.blocks import NS, Floats
+from monitor.core.blocks import NS, Floats, Ints
 from monitor.core.errors import RecordingError
 from monitor.core.signals import Signal
 from monitor.recorded import Recording, nanoseconds
@@ -23,13 +25,18 @@ _TIME_COLUMNS = ("time", "t", "time_s", "seconds", "timestamp")
 _LABEL_COLUMNS = ("label", "labels", "symbol", "annotation")
 _NO_LABEL = ("", "0", "0.0")
 _CHUNK = 4096
+_UNEVEN, _MOST_UNEVEN = 0.4, 0.1
+"""By so much of a step a time may be off, more in so many rows at most."""
+_LEAST_FRESH = 0.5
+_LONGEST = 100
+"""Samples, of rows and gaps, for each row at most."""
 
 
 def read_csv(path: Path, rate_hz: float | None) -> Recording:
     """Read a CSV file; `rate_hz` where it has no column of times. Raises RecordingError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [row or [""] for row in csv.reader(file)]  # an empty line is an empty cell
+            rows = _rows(file.read())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{path}: expected a CSV file, but it cannot be read ({error})") from error
     while rows and rows[-1] == [""]:
@@ -53,12 +60,14 @@ def read_csv(path: Path, rate_hz: float | None) -> Recording:
         raise RecordingError(f"{path}: expected at least one column and one row of values, got none")
     values = np.array([[_number(row[c], path, i + first) for c in channels] for i, row in enumerate(rows)])
     start_ns = 0
+    remarks: list[tuple[int, str]] = []
+    marks = [row[label].strip() for row in rows] if label is not None else []
     if time is not None:
         seconds = np.array([_seconds(row[time], path, i + first) for i, row in enumerate(rows)])
-        rate_hz, start_ns = _rate_of(seconds, path, rate_hz)
+        at, rate_hz, start_ns = _grid_of(seconds, path, rate_hz)
+        values, marks, remarks = _on_grid(values, marks, at)
     if rate_hz is None:
         raise RecordingError(f"{path}: its rate is not known; give it, or add a column named 'time' in seconds")
-    marks = [row[label].strip() for row in rows] if label is not None else []
     begun = [i for i, mark in enumerate(marks) if mark not in _NO_LABEL and (i == 0 or mark != marks[i - 1])]
     names_at = [(i, word) for i in begun for word in (marks[i].split() if marks[i][:1] == "(" else [marks[i]])]
     labels = [(i, word) for i, word in names_at if word[0] != "("]
@@ -70,9 +79,19 @@ def read_csv(path: Path, rate_hz: float | None) -> Recording:
         values=values.astype(np.float32),
         label_samples=np.array([i for i, _ in labels], np.int64),
         label_symbols=tuple(word for _, word in labels),
-        remarks=tuple((i, word) for i, word in names_at if word[0] == "("),
+        remarks=tuple(sorted([*remarks, *((i, word) for i, word in names_at if word[0] == "(")])),
         start_ns=start_ns,
     )
+
+
+def _rows(text: str) -> list[list[str]]:
+    """The cells of each line; an empty line is an empty cell, and one line of numbers a column."""
+    head = text.partition("\n")[0]
+    parting = next((mark for mark in ",;\t" if mark in head), None)
+    if parting is None and " " in head.strip():
+        rows = [line.split() for line in text.splitlines()]
+        return [[cell] for cell in rows[0]] if len(rows) == 1 else [row or [""] for row in rows]
+    return [row or [""] for row in csv.reader(text.splitlines(), delimiter=parting or ",")]
 
 
 def _is_number(cell: str) -> bool:
@@ -107,23 +126,47 @@ def _seconds(cell: str, path: Path, line: int) -> float:
         ) from None
 
 
-def _rate_of(seconds: np.ndarray, path: Path, asked_hz: float | None) -> tuple[float, int]:
-    """The rate that equally spaced `seconds` have, and when they begin."""
-    steps = np.diff(seconds)
-    if not len(steps) or not np.isfinite(seconds).all() or np.median(steps) <= 0:
+def _grid_of(seconds: np.ndarray, path: Path, asked_hz: float | None) -> tuple[Ints, float, int]:
+    """On which sample each row falls, -1 for a time that had been before; the rate; and when the first was."""
+    fresh = np.concatenate(([True], seconds[1:] > np.maximum.accumulate(seconds)[:-1]))
+    times = seconds[fresh]
+    steps = np.diff(times)
+    if not len(steps) or not np.isfinite(seconds).all() or fresh.mean() < _LEAST_FRESH:
         raise RecordingError(f"{path}: expected a time column that increases, over two rows or more")
-    step = float((seconds[-1] - seconds[0]) / len(steps))
-    if np.abs(steps - step).max() > 0.5 * step:
-        worst = int(np.abs(steps - step).argmax())
+    usual = float(np.quantile(steps, 0.5, method="lower"))
+    counts = np.maximum(np.rint(steps / usual), 1.0)
+    step = float(steps.sum() / counts.sum())
+    off = np.abs(steps / step - counts)
+    if (off > _UNEVEN).mean() > _MOST_UNEVEN or counts.sum() > _LONGEST * len(seconds):
+        worst = int(off.argmax() if off.max() > _UNEVEN else counts.argmax())
         raise RecordingError(
             f"{path}: expected equally spaced samples {step:g} s apart, got {steps[worst]:g} s after row "
-            f"{worst + 1}; resample it, and leave cells empty where values are missing",
+            f"{np.flatnonzero(fresh)[worst] + 1}; resample it, and leave out rows, or leave cells empty, where "
+            "values are missing",
         )
-    rate_hz = _plain(1 / step, len(steps))
+    at = np.full(len(seconds), -1, np.int64)
+    at[fresh] = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    rate_hz = _plain(1 / step, int(counts.sum()))
     if asked_hz is not None and abs(asked_hz - rate_hz) > 0.01 * rate_hz:
         raise RecordingError(f"{path}: expected {asked_hz:g} Hz as asked for, its time column says {rate_hz:g} Hz")
     start_ns = round(seconds[0] * NS) if seconds[0] > 1e8 else 0  # smaller ones count from the recording's start
-    return asked_hz or rate_hz, start_ns
+    return at, asked_hz or rate_hz, start_ns
+
+
+def _on_grid(
+    values: np.ndarray, marks: list[str], at: Ints
+) -> tuple[np.ndarray, list[str], list[tuple[int, str]]]:
+    """Values, labels and remarks with a row for every sample, those that the times skip without a value."""
+    kept = at >= 0
+    whole = np.full((int(at.max()) + 1, values.shape[1]), np.nan)
+    whole[at[kept]] = values[kept]
+    words = [""] * len(whole)
+    for i, mark in zip(at.tolist(), marks, strict=bool(marks)):
+        if i >= 0:
+            words[i] = mark
+    again = np.flatnonzero(np.diff(kept.astype(np.int8)) == -1)
+    remarks = [(int(at[i]), "the clock went back: rows that came again are left out") for i in again.tolist()]
+    return whole, words if marks else [], remarks
 
 
 def _plain(rate_hz: float, steps: int) -> float:

@@ -52,6 +52,37 @@ def test_an_empty_line_of_a_single_column_is_a_missing_value(tmp_path: Path) -> 
     np.testing.assert_array_equal(recording.values[:, 0], np.float32([1, np.nan, 3]))
 
 
+def test_rows_that_the_times_skip_are_missing(tmp_path: Path) -> None:
+    text = "time,x,label\n0,1,a\n10,2,\n40,5,b\n50.5,6,\n60,7,\n"
+    recording = read_recording(write(tmp_path / "gap.csv", text))
+    assert recording.rate_hz == pytest.approx(0.1)
+    np.testing.assert_array_equal(recording.values[:, 0], np.float32([1, 2, np.nan, np.nan, 5, 6, 7]))
+    assert recording.label_samples.tolist() == [0, 4]
+
+
+def test_rows_that_come_again_are_left_out(tmp_path: Path) -> None:
+    """An hour that a clock set back gives a second time."""
+    hours = [*range(5), *range(3, 9)]
+    text = "timestamp,x\n" + "".join(f"2024-10-27 {hour:02d}:00:00,{i}\n" for i, hour in enumerate(hours))
+    recording = read_recording(write(tmp_path / "back.csv", text))
+    assert recording.values[:, 0].tolist() == [0, 1, 2, 3, 4, 7, 8, 9, 10]
+    assert recording.remarks == ((4, "the clock went back: rows that came again are left out"),)
+
+
+@pytest.mark.parametrize("text", ["1.5 2.5 3.5\n", "1.5\n2.5\n3.5\n", "x\n1.5\n2.5\n3.5\n"])
+def test_a_column_or_a_line_of_numbers_in_a_text_file(tmp_path: Path, text: str) -> None:
+    recording = read_recording(write(tmp_path / "bare.txt", text), 1.0)
+    assert recording.values[:, 0].tolist() == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", " "])
+def test_cells_may_be_parted_otherwise(tmp_path: Path, mark: str) -> None:
+    text = "time,a,b\n0,1,2\n1,3,4\n2,5,6\n".replace(",", mark)
+    recording = read_recording(write(tmp_path / "parted.csv", text))
+    assert recording.channels == ("a", "b")
+    np.testing.assert_array_equal(recording.values, np.float32([[1, 2], [3, 4], [5, 6]]))
+
+
 def test_csv_times_of_day(tmp_path: Path) -> None:
     text = "timestamp,x\n2024-01-01T00:00:00Z,1\n2024-01-01T00:00:01Z,2\n2024-01-01T00:00:02Z,3\n"
     recording = read_recording(write(tmp_path / "iso.csv", text))
@@ -67,7 +98,8 @@ def test_csv_times_of_day(tmp_path: Path) -> None:
         ("1\n2\n", None, "rate is not known"),
         ("a,b\n1,2\n3\n", 50.0, "line 3: expected 2 columns, got 1"),
         ("a\n1\nhello\n", 50.0, "line 3: expected a number or nothing, got 'hello'"),
-        ("time,a\n0,1\n1,2\n5,3\n", None, "equally spaced"),
+        ("time,a\n0,1\n0.2,2\n3.2,3\n3.7,4\n4.7,5\n6.9,6\n7,7\n9.6,8\n", None, "equally spaced"),
+        ("time,a\n0,1\n1,2\n1000,3\n", None, "got 999 s after row 2"),
         ("time,a\n0,1\n0,2\n", None, "increases"),
         ("time,a\nnoon,1\n0,2\n", None, "expected a time"),
         ("time,a\n0,1\n1,2\n2,3\n", 50.0, "expected 50 Hz as asked for, its time column says 1 Hz"),
