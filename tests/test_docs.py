@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 
 DOCUMENTS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 SENDERS = DOCUMENTS["senders"]
+READMES = ("README.md", "deploy/README.md", "sample_streams/README.md", "tests/README.md", "tests/bench/README.md")
 ELSEWHERE = ("brokers", "cluster")
 """Documents with tests of their own."""
 
@@ -79,9 +80,9 @@ def test_every_command_is_one_that_a_test_runs():
             assert {line.split()[0] for line in commands(text)} <= known.get(name, set()), name
 
 
-@pytest.mark.parametrize("name", ["README", *DOCUMENTS])
+@pytest.mark.parametrize("name", [*(f"docs/{name}.md" for name in DOCUMENTS), *READMES])
 def test_links_lead_somewhere(name):
-    path = ROOT / "README.md" if name == "README" else ROOT / "docs" / f"{name}.md"
+    path = ROOT / name
     for link in links(path.read_text()):
         assert (path.parent / link).exists(), link
 
