@@ -6,7 +6,7 @@ foretold of the last window is kept for every stream, hop by hop, which is a few
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 import msgspec
 import numpy as np
@@ -135,11 +135,15 @@ class Foresights:
             foresight.note(batch, outputs)
 
     def evidence(
-        self, part: Batch, notices: Sequence[tuple[int, object]], streams: Sequence[Stream]
+        self,
+        part: Batch,
+        notices: Sequence[tuple[int, object]],
+        streams: Sequence[Stream],
+        late: MutableMapping[str, tuple[int, Floats]],
     ) -> list[Evidence]:
-        """Why each alarm was raised that is new among the notices of rows of distinct streams; to be asked at once.
+        """Why each alarm was raised that is new among the notices of a batch, each of which has its row.
 
-        Where another model raised it, the forecaster may be some windows ahead or behind: in a replay at full speed.
+        `late` has the time and window of those that an earlier row has raised; they are taken out.
         """
         found = []
         for row, alarm in notices:
@@ -150,11 +154,11 @@ class Foresights:
             names = (part.model, *(lane.name for lane in stream.lanes))
             foresight = next((self._of[name] for name in names if name in self._of), None)
             seen = foresight.of(slot, t_ns, stream.unit) if foresight is not None else None
-            window = part.windows[row]
+            end_ns, window = late.pop(alarm.id, (t_ns, part.windows[row]))
             there = window[-min(int(part.ends[row]), len(window)) :]  # of a young segment's the rest is made up
             found.append(
                 Evidence(
-                    alarm.id, alarm.stream, alarm.model, alarm.score, alarm.threshold, t_ns, card.rate_hz,
+                    alarm.id, alarm.stream, alarm.model, alarm.score, alarm.threshold, end_ns, card.rate_hz,
                     card.channels, unit_of(card, stream.unit), bytes_of(there), seen,
                 )
             )  # fmt: skip
