@@ -13,6 +13,7 @@ import numpy as np
 
 from monitor.core.blocks import Block
 from monitor.core.errors import SchemaError
+from monitor.core.senml import decode_senml, is_senml
 from monitor.core.wire import (
     MAX_CHANNELS,
     MAX_RATE_HZ,
@@ -38,7 +39,7 @@ class Decoder:
         self._names: set[str] = set()
 
     def decode(self, messages: Sequence[Message], *, max_samples: int) -> tuple[list[Block | SchemaError], bool]:
-        """The block in each of `messages`, or why there is none.
+        """The block in each of `messages`, or why there is none; of a SenML pack there may be several.
 
         The second result says that no value is missing or infinite: to ask that of all of them at once costs as
         much as to ask it of one.
@@ -48,7 +49,7 @@ class Decoder:
         for payload, stream in messages:
             head = self._quick_head(payload, stream, max_samples)
             if head is None:
-                found.append(self._slowly((payload, stream), max_samples))
+                found += self._slowly((payload, stream), max_samples)
                 continue
             raw.append(head.values)
             values = np.frombuffer(head.values, _FLOAT).reshape(-1, len(head.channels) or 1)
@@ -57,7 +58,7 @@ class Decoder:
             )
         if not np.isfinite(np.frombuffer(b"".join(raw), _FLOAT)).all():
             # One of them is not: which, and whether it may be so, is for the long way to find out.
-            return [self._slowly(message, max_samples) for message in messages], False
+            return [one for message in messages for one in self._slowly(message, max_samples)], False
         return found, len(raw) == len(messages)
 
     def _quick_head(self, payload: bytes, stream: str, max_samples: int) -> Binary | None:
@@ -83,11 +84,14 @@ class Decoder:
             return None
         return head
 
-    def _slowly(self, message: Message, max_samples: int) -> Block | SchemaError:
+    def _slowly(self, message: Message, max_samples: int) -> list[Block | SchemaError]:
+        payload, stream = message
         try:
-            block = decode_block(message[0], message[1], max_samples=max_samples)
+            if is_senml(payload):
+                return [*decode_senml(payload, stream, max_samples=max_samples)]
+            block = decode_block(payload, stream, max_samples=max_samples)
         except SchemaError as error:
-            return error
+            return [error]
         if len(self._names) < _REMEMBERED_NAMES:
             self._names.add(block.stream)
-        return block
+        return [block]

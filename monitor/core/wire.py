@@ -75,13 +75,7 @@ def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
 
     Raises SchemaError, and nothing else, for anything that is not a block of at most `max_samples` samples.
     """
-    if len(payload) > 64 * MAX_CHANNELS + 32 * max_samples:
-        raise SchemaError(
-            f"stream {stream!r}: a message of {len(payload)} bytes is larger than any block of "
-            f"{max_samples} samples",
-            stream=stream,
-            kind="too large",
-        )
+    too_large(payload, stream, max_samples)
     is_json = payload[:1] in b"{ \t\r\n" if payload else False
     try:
         head: Binary | _Json = _decode_json(payload) if is_json else decode_binary(payload)
@@ -109,6 +103,17 @@ def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
     return Block(
         name, values, head.run, head.seq, head.t0_ns, head.rate_hz, head.channels, head.unit,
     )  # fmt: skip
+
+
+def too_large(payload: bytes, stream: str, max_samples: int) -> None:
+    """Raises SchemaError for a message that no block of `max_samples` samples would fill."""
+    if len(payload) > 64 * MAX_CHANNELS + 32 * max_samples:
+        raise SchemaError(
+            f"stream {stream!r}: a message of {len(payload)} bytes is larger than any block of "
+            f"{max_samples} samples",
+            stream=stream,
+            kind="too large",
+        )
 
 
 def _check_head(head: _Head, name: str) -> None:

@@ -11,6 +11,7 @@ from monitor.core.blocks import NS, Block
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
+from monitor.core.senml import decode_senml, is_senml
 from monitor.core.stream import Plan
 from monitor.core.wire import decode_block, encode_block
 
@@ -26,7 +27,10 @@ def one_by_one(messages, max_samples=100):
     found = []
     for payload, stream in messages:
         try:
-            found.append(decode_block(payload, stream, max_samples=max_samples))
+            if is_senml(payload):
+                found += decode_senml(payload, stream, max_samples=max_samples)
+            else:
+                found.append(decode_block(payload, stream, max_samples=max_samples))
         except SchemaError as error:
             found.append(error)
     return found

@@ -16,6 +16,7 @@ import msgspec
 from monitor import control
 from monitor.config import load_config, shown_config
 from monitor.core.errors import ConfigError, ModelError, MonitorError, RecordingError, SchemaError
+from monitor.core.senml import decode_senml
 from monitor.core.wire import (
     decode_block,
     decode_event,
@@ -40,6 +41,18 @@ def wire(data: bytes) -> None:
             assert (again.run, again.seq, again.t0_ns, again.rate_hz) == (
                 block.run, block.seq, block.t0_ns, block.rate_hz,
             )  # fmt: skip
+
+
+def senml(data: bytes) -> None:
+    """A pack becomes blocks that survive their encoding, or a SchemaError."""
+    for stream in ("", "room"):
+        with contextlib.suppress(SchemaError):
+            blocks = decode_senml(data, stream)
+            assert len({block.stream for block in blocks}) == len(blocks)
+            for block in blocks:
+                again = decode_block(encode_block(block), block.stream)
+                assert again.values.tobytes() == block.values.tobytes()
+                assert (again.t0_ns, again.rate_hz, again.unit) == (block.t0_ns, block.rate_hz, block.unit)
 
 
 def published(data: bytes) -> None:
@@ -114,6 +127,7 @@ def model(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "wire": wire,
+    "senml": senml,
     "published": published,
     "config": config,
     "keys": keys,
@@ -147,6 +161,10 @@ def seeds() -> dict[str, list[bytes]]:
         "wire": [
             encode_block(block),
             b'{"values": [[0.1, null], [2, 3e9]], "channels": ["a", "b"], "rate_hz": 50, "seq": 7, "run": "x"}',
+        ],
+        "senml": [
+            b'[{"bn":"urn:dev:a:","bt":1.7e9,"bu":"mV","bv":1,"bver":10,"n":"x","v":1},{"n":"x","t":0.5,"v":2}]',
+            b'[{"n":"temp","u":"Cel","t":-1,"v":23.1},{"n":"hum","u":"%RH","v":40},{"n":"l","vs":"x_","y_":1}]',
         ],
         "published": [
             encode(Event("s", Kind.CLASS, "V", 1, 2, 3, 0.5, 0.5)),
