@@ -182,6 +182,7 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     quality: bool = True
     stale_s: Annotated[float, msgspec.Meta(ge=0)] = 1.5
     heart_rate_bpm: tuple[float, float] | None = None
+    budget_per_hour: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
 
     @property
     def plan(self) -> Plan:

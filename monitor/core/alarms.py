@@ -4,7 +4,8 @@ Rules of the file:
 - A track is one thing that can be wrong with one stream: (slot, rule). It has one alarm at a time.
 - A track is stepped in order of data time; nothing here asks what time it is.
 - An alarm is raised when its score has stood at or above `raise_level` for `hold_s`, and is over when it has
-  stayed below `clear_level` for `clear_s`. What lies between the levels changes nothing.
+  stayed below `clear_level` for `clear_s`. What lies between the levels changes nothing. Where a budget of false
+  alarms is kept instead (monitor.core.budget), both levels are each stream's own, and move.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -28,9 +30,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     label: str = "*"
     """Which class, limit or fault; shell patterns allowed."""
     raise_level: float | None = None
-    """Score from which it counts; None takes the model's own threshold."""
+    """Score from which it counts; None takes the model's own threshold. With a budget, never less counts."""
     clear_level: float | None = None
-    """Score below which it is over; None takes 0.8 of the raise level."""
+    """Score below which it is over; None takes 0.8 of the raise level. Without meaning with a budget."""
+    budget_per_hour: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
+    """Alarms an hour that each stream may raise: the levels follow from it (classes and deviations only)."""
     hold_s: float = 0.0
     clear_s: float = 1.0
     priority: Priority = "medium"
@@ -138,31 +142,42 @@ class Alarms:
         busy: NDArray[np.bool_] = self._busy[slots, track]
         return busy
 
-    def step(self, slots: Ints, track: int, t_ns: Ints, score: NDArray[np.floating]) -> list[tuple[int, Alarm]]:
+    def step(
+        self,
+        slots: Ints,
+        track: int,
+        t_ns: Ints,
+        score: NDArray[np.floating],
+        levels: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    ) -> list[tuple[int, Alarm]]:
         """One step of `track` for distinct `slots` (n,): scores (n,) at data times (n,).
 
+        `levels` are each row's own raise and clear level (n,); None takes the track's.
         Returns (row, alarm) for each alarm whose published state changed.
         """
-        rows = np.flatnonzero((score >= self.tracks[track].raise_level) | self._busy[slots, track])
+        if levels is None:
+            of = self.tracks[track]
+            levels = np.full(len(slots), of.raise_level), np.full(len(slots), of.clear_level)
         changed = []
-        for row in rows.tolist():
-            changed += [
-                (row, alarm) for alarm in self._step(int(slots[row]), track, int(t_ns[row]), float(score[row]))
-            ]
+        for row in np.flatnonzero((score >= levels[0]) | self._busy[slots, track]).tolist():
+            own = float(levels[0][row]), float(levels[1][row])
+            told = self._step(int(slots[row]), track, int(t_ns[row]), float(score[row]), *own)
+            changed += [(row, alarm) for alarm in told]
         return changed
 
-    def _step(self, slot: int, index: int, t_ns: int, score: float) -> list[Alarm]:
+    def _step(
+        self, slot: int, index: int, t_ns: int, score: float, raise_level: float, clear_level: float
+    ) -> list[Alarm]:
         track = self.tracks[index]
         life = self._lives.get((slot, index))
         if life is None:
-            life = self._lives[slot, index] = _Life(self._new(slot, track, t_ns, score), t_ns)
+            life = self._lives[slot, index] = _Life(self._new(slot, track, t_ns, score, raise_level), t_ns)
             self._busy[slot, index] = True
         if score > life.alarm.score:
             life.alarm = msgspec.structs.replace(life.alarm, score=score)
-        if score >= track.raise_level:
+        signal = Signal.BETWEEN if score >= clear_level else Signal.BELOW
+        if score >= raise_level:
             signal = Signal.ABOVE
-        else:
-            signal = Signal.BETWEEN if score >= track.clear_level else Signal.BELOW
         changed = self._move(life, signal, t_ns)
         if life.state is State.PENDING and t_ns - life.since_ns >= track.rule.hold_s * NS:
             changed += self._move(life, Signal.HELD, t_ns)
@@ -275,7 +290,7 @@ class Alarms:
         alive = [life.alarm for life in self._lives.values() if life.alarm.state is not State.OK]
         return sorted(alive, key=lambda alarm: (alarm.raised_ns, alarm.id))
 
-    def _new(self, slot: int, track: Track, t_ns: int, score: float) -> Alarm:
+    def _new(self, slot: int, track: Track, t_ns: int, score: float, level: float) -> Alarm:
         stream = self._name_of(slot)
         seed = f"{stream}\n{track.kind}\n{track.label}\n{t_ns}"
         return Alarm(
@@ -288,6 +303,6 @@ class Alarms:
             raised_ns=t_ns,
             changed_ns=t_ns,
             score=score,
-            threshold=track.raise_level,
+            threshold=level,
             model=track.model,
         )

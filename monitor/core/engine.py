@@ -48,6 +48,8 @@ class Conclusion:
     """Kind, label and threshold of each column of `scores`."""
     scores: Doubles
     """(n, track); NaN where there is nothing to say."""
+    levels: Doubles
+    """(n, track) what each score is held against; infinite while a budget warms up."""
     notices: list[tuple[int, Notice]]
     """Row of the batch, and what was flagged."""
     evidence: list[Evidence]
@@ -218,6 +220,7 @@ class Engine:
         judge = self._judges[batch.model]
         np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
         scores = np.full((len(batch), len(judge.tracks)), np.nan)
+        levels = np.empty(scores.shape)
         notices: list[tuple[int, Notice]] = []
         evidence: list[Evidence] = []
         turns = rounds(batch.slots)
@@ -227,12 +230,13 @@ class Engine:
                 part, some = batch.rows(rows), {name: values[rows] for name, values in outputs.items()}
             self._foresights.note(part, some)
             scores[rows], found = judge.step(part, some)
+            levels[rows] = judge.budgets.levels(part.slots)
             notices += [(int(rows[row]), notice) for row, notice in found]
             evidence += self._foresights.evidence(part, found, self._intake.streams, judge.late) if found else []
         for row, notice in notices:
             self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
         kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
-        return Conclusion(batch, outputs, kinds, scores, notices, evidence)
+        return Conclusion(batch, outputs, kinds, scores, levels, notices, evidence)
 
     def forecast(self, conclusion: Conclusion, row: int) -> Forecast:
         """The forecast in one row of a forecast model's conclusion."""
@@ -247,11 +251,11 @@ class Engine:
         """The scores in one row, where there are any."""
         stream, t_ns = self.name_of(int(conclusion.batch.slots[row])), int(conclusion.batch.t_ns[row])
         return [
-            Score(stream, kind, label, t_ns, value, threshold)
-            for (kind, label, threshold), value in zip(
-                conclusion.kinds, conclusion.scores[row].tolist(), strict=True
+            Score(stream, kind, label, t_ns, value, level)
+            for (kind, label, _), value, level in zip(
+                conclusion.kinds, conclusion.scores[row].tolist(), conclusion.levels[row].tolist(), strict=True
             )
-            if not math.isnan(value)
+            if not math.isnan(value) and level < math.inf
         ]
 
     def name_of(self, slot: int) -> str:

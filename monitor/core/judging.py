@@ -16,6 +16,7 @@ from monitor.core.alarms import Alarms, Life, Rule, Track
 from monitor.core.batches import Batch
 from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
 from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
+from monitor.core.budgets import Budgets
 from monitor.core.card import Card
 from monitor.core.errors import ModelError
 from monitor.core.quality import SETTLE_S, Quality
@@ -33,6 +34,7 @@ class Judge:
         self._alarms = Alarms(self.tracks, capacity, names)
         self._names = names
         self._continuity = Continuity(capacity, card.hop_samples)
+        self.budgets = Budgets(self.tracks, capacity, card.hop_samples / card.rate_hz)
         self.late: dict[str, tuple[int, Floats]] = {}
         """Of alarms that were raised by an earlier row than the one that tells of them: its time and window."""
 
@@ -51,6 +53,8 @@ class Judge:
     def inherit(self, other: Judge) -> list[Alarm]:
         """Take the place of a judge whose lane goes on; returns the alarms that end with it."""
         self._continuity = other._continuity
+        if other.card == self.card:
+            self.budgets.inherit(other.budgets)
         return self._alarms.inherit(other._alarms)
 
     def lives(self) -> dict[int, list[Life]]:
@@ -65,12 +69,13 @@ class Judge:
         """See Alarms.reconcile."""
         return self._alarms.reconcile(known)
 
-    def calibration(self, slot: int) -> dict[str, float]:  # noqa: ARG002
+    def calibration(self, slot: int) -> dict[str, float]:
         """What it has learned of a stream, for a restart; empty when nothing."""
-        return {}
+        return self.budgets.calibration(slot)
 
     def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
         """Go on with what `calibration` gave."""
+        self.budgets.calibrate(slot, learned)
 
     def open(self) -> list[Alarm]:
         """See Alarms.open."""
@@ -81,7 +86,8 @@ class Judge:
         found: list[tuple[int, Notice]] = []
         span_ns = round(span_s * NS)
         for i, track in enumerate(self.tracks):
-            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, np.nan_to_num(scores[:, i])):
+            levels = self.budgets.of(i, part.slots)
+            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, np.nan_to_num(scores[:, i]), levels):
                 if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
                     found.append(
                         (row, self._event(alarm, track, int(part.t_ns[row]), span_ns, float(scores[row, i])))
@@ -89,10 +95,14 @@ class Judge:
                 found.append((row, alarm))
         return found
 
+    def _busy(self, slots: Ints) -> Bools:
+        """(n, track) whether each alarm is anything but OK."""
+        return np.stack([self._alarms.busy(slots, i) for i in range(len(self.tracks))], axis=1)
+
     def _event(self, alarm: Alarm, track: Track, t_ns: int, span_ns: int, score: float) -> Event:
         began_ns = alarm.raised_ns if alarm.times == 1 else t_ns
         return Event(
-            alarm.stream, track.kind, track.label, t_ns, began_ns - span_ns, t_ns, score, track.raise_level,
+            alarm.stream, track.kind, track.label, t_ns, began_ns - span_ns, t_ns, score, alarm.threshold,
             track.model,
         )  # fmt: skip
 
@@ -113,18 +123,21 @@ class ForecastJudge(Judge):
 
     def calibration(self, slot: int) -> dict[str, float]:
         """See Judge.calibration."""
-        return self.scorer.calibration(slot)
+        return self.scorer.calibration(slot) | super().calibration(slot)
 
     def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
         """See Judge.calibrate."""
         self.scorer.calibrate(slot, learned)
+        super().calibrate(slot, learned)
 
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
-        frozen = self._alarms.busy(part.slots, 0)
-        scores = self.scorer.step(part.slots, follows, part.windows, outputs, frozen)[:, None]
-        return scores, self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz)
+        busy = self._busy(part.slots)
+        scores = self.scorer.step(part.slots, follows, part.windows, outputs, busy[:, 0])[:, None]
+        found = self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz)
+        self.budgets.learn(part.slots, scores, busy, found)
+        return scores, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +176,19 @@ class ClassJudge(Judge):
         """See Judge.step."""
         scores = outputs["probabilities"][:, self._columns].astype(np.float64)
         self.late.clear()
+        busy = self._busy(part.slots)
+        found = self._found(part, scores, busy)
+        self.budgets.learn(part.slots, scores, busy, found)
+        return scores, found
+
+    def _found(self, part: Batch, scores: Doubles, busy: Bools) -> list[tuple[int, Notice]]:
         if self._quality is None:
-            return scores, self._alarm(part, scores, self._span_s)
+            return self._alarm(part, scores, self._span_s)
         follows = self._continuity.step(part.slots, part.segments, part.ends)
-        looks = (scores >= self._levels).any(axis=1)
-        for track in range(len(self.tracks)):
-            looks |= self._alarms.busy(part.slots, track)
+        looks = (scores >= self._levels).any(axis=1) | busy.any(axis=1)
         if self._held:
             looks |= np.isin(part.slots, list(self._held))
-        return scores, [
+        return [
             (row, notice)
             for row in np.flatnonzero(looks).tolist()
             for notice in self._settled(part, row, scores[row], follows=bool(follows[row]))
@@ -252,8 +269,10 @@ class BeatJudge(Judge):
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
-        rows, when, probabilities = self._beats(part, follows, outputs)
         scores = np.full((len(part), len(self.tracks)), np.nan)
+        rows, when, probabilities = self._beats(part, follows, outputs)
+        likeliest = np.zeros(scores.shape)  # of any beat of the row, whatever it was taken for
+        levels, busy = self.budgets.levels(part.slots), self._busy(part.slots)
         found: list[tuple[int, Notice]] = []
         rates = self.rate_bpm(part.slots[rows], part.t_ns[rows])
         for row, t_ns, likely, rate in zip(rows.tolist(), when.tolist(), probabilities, rates, strict=True):
@@ -262,20 +281,22 @@ class BeatJudge(Judge):
             name = self._names(slot)
             rr_s, all_likely = self.pulse.rr_s(slot), tuple(likely.tolist())
             found.append((row, Beat(name, t_ns, label, score, rr_s, float(rate), self.card.ident, all_likely)))
+            for nth, its in self._columns.items():
+                likeliest[row, its] = max(likeliest[row, its], likely[nth])
             column = self._columns.get(best)
             if column is None:
                 continue
             scores[row, column] = score
-            if score >= (level := self.tracks[column].raise_level):
+            if score >= (level := float(levels[row, column])):
                 start, end = t_ns - round(self.BEFORE_S * NS), t_ns + round(self.AFTER_S * NS)
                 found.append(
                     (row, Event(name, Kind.CLASS, label, t_ns, start, end, score, level, self.card.ident))
                 )
         self._score_limits(part, scores)
+        alarms = self._alarm(part, scores, 0.0)
+        self.budgets.learn(part.slots, likeliest, busy, alarms)
         return scores, found + [
-            (row, notice)
-            for row, notice in self._alarm(part, scores, 0.0)
-            if not isinstance(notice, Event) or notice.kind is Kind.LIMIT
+            (row, notice) for row, notice in alarms if not isinstance(notice, Event) or notice.kind is Kind.LIMIT
         ]
 
     def _beats(self, part: Batch, follows: Bools, outputs: dict[str, Floats]) -> tuple[Ints, Ints, Doubles]:

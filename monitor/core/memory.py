@@ -56,9 +56,10 @@ class Memory:
         """Calibrations of streams that have not come back, by model."""
 
     def welcome(self, stream: Stream) -> None:
-        """A stream is new: its limits, and the alarms it had when the monitor ended."""
+        """A stream is new: its limits and budgets, and the alarms it had when the monitor ended."""
         judges = [self._judges[lane.name] for lane in stream.lanes]
         for judge in judges:
+            judge.budgets.allow(stream.slot, stream.plan.budget_per_hour)
             if isinstance(judge, BeatJudge):
                 judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
         for alarm in [alarm for alarm in self.left_open.values() if alarm.stream == stream.name]:

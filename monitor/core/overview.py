@@ -28,7 +28,7 @@ def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> lis
         judge = judges[lane.name]
         windows[at] += lane.inferred[slots]
         skipped[at] += lane.skipped[slots]
-        warming[at] |= lane.warming(slots)
+        warming[at] |= lane.warming(slots) | judge.budgets.warming(slots)
         if isinstance(judge, BeatJudge):
             rate_bpm[at] = judge.rate_bpm(slots, np.array([streams[i].newest_ns for i in rows]))
         elif isinstance(judge, ForecastJudge):

@@ -64,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     it usually waits. 0 says never."""
     heart_rate_bpm: tuple[float, float] | None = None
     """The range of the heart rate, outside of which a limit alarm is raised."""
+    budget_per_hour: float | None = None
+    """Deviations from the forecast that may be alarms in an hour; None: as the rules say."""
 
 
 @dataclass(slots=True)
