@@ -67,6 +67,9 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     redelivery_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 5.0
     """At QoS 1 a block that comes too early waits so long for those before it: after a restart some brokers go on
     with what is new, and deliver again only later what was not acknowledged."""
+    home_assistant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,40}$")] = ""
+    """Discovery prefix of a Home Assistant on the same broker ("homeassistant" there unless changed); empty tells
+    it nothing."""
 
     def __post_init__(self) -> None:
         """What does not go together."""

@@ -13,8 +13,11 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import msgspec
 
 from monitor import __version__
 from monitor.brokerbox import broker_in_the_box
@@ -208,8 +211,11 @@ class Daemon:
 
     async def _publish_states(self) -> None:
         """The state of every stream, some at a time: there may be thousands, and samples must not wait."""
+        alarms = Counter(alarm.stream for alarm in self._open_alarms())
         for start in range(0, self.engine.count_streams(), _STATES):
             for state in self.engine.some_states(start, start + _STATES):
+                if state.stream in alarms:
+                    state = msgspec.structs.replace(state, alarms=alarms[state.stream])  # noqa: PLW2901
                 for sink in self.doors.sinks:
                     sink.state(state)
             await asyncio.sleep(0)

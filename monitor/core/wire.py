@@ -215,6 +215,8 @@ class StreamState(msgspec.Struct, frozen=True):
     heart_rate_bpm: float = math.nan
     skill: float = math.nan
     """1 - (mean squared forecast error) / (that of persistence), over the last minutes."""
+    alarms: int = 0
+    """Alarms that are not over."""
 
 
 class Status(msgspec.Struct, frozen=True):

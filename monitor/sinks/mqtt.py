@@ -19,6 +19,7 @@ from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judging import Notice
 from monitor.core.wire import Status, StreamState
+from monitor.sinks.homeassistant import announce_daemon, announce_stream, has_heart_rate
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class MqttFeed:
         self._filled, self._empty = asyncio.Event(), asyncio.Event()
         self._offline = b""
         self._connected = False
+        self._introduced: dict[str, int] = {}
+        """What Home Assistant knows of each stream: 1 that it is there, 2 that it has a heart rate."""
         self.dropped = 0
 
     def block(self, block: Block) -> None:
@@ -49,6 +52,8 @@ class MqttFeed:
 
     def state(self, state: StreamState) -> None:
         """See Sink.state."""
+        if self._settings.home_assistant:
+            self._introduce(state)
         self._put(f"{state.stream}/state", state, qos=0, retain=True)
 
     def status(self, status: Status) -> None:
@@ -56,9 +61,24 @@ class MqttFeed:
         self._offline = msgspec.json.encode(msgspec.structs.replace(status, state="offline"))
         self._put("monitor/status", status, qos=1, retain=True)
 
+    def _introduce(self, state: StreamState) -> None:
+        """Tell Home Assistant of a stream that is new, or has a heart rate for the first time."""
+        if not self._introduced:
+            self._send(
+                announce_daemon(self._settings.home_assistant, self._prefix, self._name), qos=1, retain=True
+            )
+        rated = 1 + has_heart_rate(state)
+        if self._introduced.get(state.stream, 0) < rated:
+            self._introduced[state.stream] = rated
+            message = announce_stream(self._settings.home_assistant, self._prefix, self._name, state)
+            self._send(message, qos=1, retain=True)
+
     def _put(self, topic: str, message: msgspec.Struct, *, qos: int, retain: bool) -> None:
+        self._send((f"{self._prefix}/{topic}", msgspec.json.encode(message)), qos=qos, retain=retain)
+
+    def _send(self, message: tuple[str, bytes], *, qos: int, retain: bool) -> None:
         self.dropped += len(self._queue) == _QUEUE
-        self._queue.append((f"{self._prefix}/{topic}", msgspec.json.encode(message), qos, retain))
+        self._queue.append((*message, qos, retain))
         self._filled.set()
         self._empty.clear()
 
@@ -73,6 +93,7 @@ class MqttFeed:
                 async with client:
                     backoff.reset()
                     self._connected = True
+                    self._introduced.clear()  # a broker that was started anew may have forgotten
                     await self._publish(client)
             except aiomqtt.MqttError as error:
                 self._connected = False
