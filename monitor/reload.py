@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from monitor.config import Config
+from monitor.core.ahead import sees_values
 from monitor.core.errors import ConfigError, ModelError, MonitorError
 from monitor.core.leapfrog import Leapfrog
 from monitor.inference import Model, find_models, load_model
@@ -41,7 +42,14 @@ Signature = tuple[int, int, int]
 
 def load_models(config: Config) -> dict[str, Model]:
     """The models that some stream asks for; raises ModelError or ConfigError with the reason."""
-    return {name: _load(path, name, config) for name, path in wanted_models(config).items()}
+    models = {name: _load(path, name, config) for name, path in wanted_models(config).items()}
+    for rule in config.streams:
+        if rule.limits and not any(sees_values(models[name].card) for name in rule.models):
+            raise ConfigError(
+                f"streams: {rule.name}: limits: expected a forecaster that sees values in the stream's own unit "
+                f"among the models, got {', '.join(rule.models)}"
+            )
+    return models
 
 
 def _load(path: Path, name: str, config: Config) -> Model:

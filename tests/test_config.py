@@ -99,3 +99,24 @@ def test_the_first_stream_rule_that_matches_counts():
     assert config.plan_of("ecg/1").unit == "uV"
     assert config.plan_of("ecg/2").unit == "mV"
     assert config.plan_of("eeg/2") is None
+
+
+def test_limits_are_ranges_and_need_a_model_that_sees_the_values(tmp_path):
+    from monitor.reload import load_models
+
+    file = tmp_path / "m.toml"
+    file.write_text('[[streams]]\nname = "*"\nmodels = ["sine-forecast"]\nlimits = { "*" = [90.0, inf] }\n')
+    config, _ = load_config(file, {})
+    assert config.plan_of("x").limits == {"*": (90.0, float("inf"))}
+    assert set(load_models(config)) == {"sine-forecast"}
+    for text, says in (
+        ('models = ["sine-forecast"]\nlimits = { SpO2 = [90.0, 80.0] }', "LOW below HIGH"),
+        ("limits = { SpO2 = [80.0, 90.0] }", "forecaster"),
+        ("budget_per_hour = 0.0", "budget_per_hour"),
+    ):
+        file.write_text(f'[[streams]]\nname = "*"\n{text}\n')
+        with pytest.raises(ConfigError, match=says):
+            load_config(file, {})
+    file.write_text('[[streams]]\nname = "*"\nmodels = ["sine-spikes"]\nlimits = { "*" = [90.0, inf] }\n')
+    with pytest.raises(ConfigError, match="sees values in the stream's own unit"):
+        load_models(load_config(file, {})[0])

@@ -47,6 +47,7 @@ DEFAULT_RULES = (
     Rule(kind=Kind.CLASS),
     Rule(kind=Kind.DEVIATION, raise_level=4.0, clear_level=2.0, clear_s=1.0, priority="low"),
     Rule(kind=Kind.LIMIT, hold_s=2.0, clear_s=2.0, priority="high"),
+    Rule(kind=Kind.LIMIT_AHEAD, hold_s=2.0, clear_s=10.0),
 )
 
 
@@ -149,19 +150,26 @@ class Alarms:
         t_ns: Ints,
         score: NDArray[np.floating],
         levels: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+        detail_of: Callable[[int], str] | None = None,
     ) -> list[tuple[int, Alarm]]:
         """One step of `track` for distinct `slots` (n,): scores (n,) at data times (n,).
 
-        `levels` are each row's own raise and clear level (n,); None takes the track's.
+        `levels` are each row's own raise and clear level (n,); None takes the track's. `detail_of` a row is what
+        an alarm says of itself that it raises.
         Returns (row, alarm) for each alarm whose published state changed.
         """
-        if levels is None:
-            of = self.tracks[track]
-            levels = np.full(len(slots), of.raise_level), np.full(len(slots), of.clear_level)
+        of = self.tracks[track]
+        above = score >= (of.raise_level if levels is None else levels[0])
         changed = []
-        for row in np.flatnonzero((score >= levels[0]) | self._busy[slots, track]).tolist():
-            own = float(levels[0][row]), float(levels[1][row])
+        for row in np.flatnonzero(above | self._busy[slots, track]).tolist():
+            own = (of.raise_level, of.clear_level)
+            if levels is not None:
+                own = (float(levels[0][row]), float(levels[1][row]))
             told = self._step(int(slots[row]), track, int(t_ns[row]), float(score[row]), *own)
+            if told and detail_of is not None and told[-1].state is State.ACTIVE and told[-1].times == 1:
+                life = self._lives[int(slots[row]), track]
+                life.alarm = msgspec.structs.replace(told[-1], detail=detail_of(row))
+                told[-1] = life.alarm
             changed += [(row, alarm) for alarm in told]
         return changed
 

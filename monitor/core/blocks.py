@@ -51,7 +51,9 @@ class Kind(StrEnum):
     CLASS = "class"
     """The classifier saw it: a spike, a ventricular beat."""
     LIMIT = "limit"
-    """A derived value, such as heart rate, is out of its range."""
+    """A value, or one derived such as heart rate, is out of its range."""
+    LIMIT_AHEAD = "limit-ahead"
+    """The forecast says that it will be."""
     SIGNAL = "signal"
     """Technical: a gap, a restart, a clock that jumped."""
 
@@ -80,7 +82,7 @@ class Event(msgspec.Struct, frozen=True, tag="event", tag_field="what"):
     stream: str
     kind: Kind
     label: str
-    """Which class, limit or fault: "V", "spike", "heart-rate", "gap"."""
+    """Which class, limit or fault: "V", "spike", "heart-rate", "value", "gap"."""
     t_ns: int
     """The moment it is about: the R peak of a beat, else the sample at which it was flagged."""
     start_ns: int

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from monitor.core.ahead import Ranges
 from monitor.core.alarms import Alarms, Life, Rule, Track
 from monitor.core.batches import Batch
 from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
@@ -81,13 +83,20 @@ class Judge:
         """See Alarms.open."""
         return self._alarms.open()
 
-    def _alarm(self, part: Batch, scores: Doubles, span_s: float) -> list[tuple[int, Notice]]:
-        """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event too."""
+    def _alarm(
+        self, part: Batch, scores: Doubles, span_s: float, detail_of: Callable[[int, int], str] | None = None
+    ) -> list[tuple[int, Notice]]:
+        """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event too.
+
+        `detail_of` a track and a row is what an alarm says of itself.
+        """
         found: list[tuple[int, Notice]] = []
         span_ns = round(span_s * NS)
         for i, track in enumerate(self.tracks):
             levels = self.budgets.of(i, part.slots)
-            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, np.nan_to_num(scores[:, i]), levels):
+            detail = partial(detail_of, i) if detail_of else None
+            known = np.nan_to_num(scores[:, i])
+            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, known, levels, detail):
                 if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
                     found.append(
                         (row, self._event(alarm, track, int(part.t_ns[row]), span_ns, float(scores[row, i])))
@@ -103,17 +112,22 @@ class Judge:
         began_ns = alarm.raised_ns if alarm.times == 1 else t_ns
         return Event(
             alarm.stream, track.kind, track.label, t_ns, began_ns - span_ns, t_ns, score, alarm.threshold,
-            track.model,
+            track.model, alarm.detail if alarm.times == 1 else "",
         )  # fmt: skip
 
 
 class ForecastJudge(Judge):
-    """Forecast against what came."""
+    """Forecast against what came, and against the range that the values should keep to."""
 
     def __init__(self, card: Card, rules: Sequence[Rule], capacity: int, names: Callable[[int], str]) -> None:
-        track = Track.of(rules, Kind.DEVIATION, "forecast", 4.0, card.ident)
-        super().__init__(card, [track], capacity, names)
+        tracks = [
+            Track.of(rules, Kind.DEVIATION, "forecast", 4.0, card.ident),
+            Track.of(rules, Kind.LIMIT, "value", 1.0, card.ident),
+            Track.of(rules, Kind.LIMIT_AHEAD, "value", 1.0, card.ident),
+        ]
+        super().__init__(card, tracks, capacity, names)
         self.scorer = DeviationScorer(card, capacity)
+        self.ranges = Ranges(card, capacity)
 
     def inherit(self, other: Judge) -> list[Alarm]:
         """See Judge.inherit; what another model's residuals were like says nothing of this one's."""
@@ -134,8 +148,17 @@ class ForecastJudge(Judge):
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
         busy = self._busy(part.slots)
-        scores = self.scorer.step(part.slots, follows, part.windows, outputs, busy[:, 0])[:, None]
-        found = self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz)
+        scores = np.full((len(part), len(self.tracks)), np.nan)
+        scores[:, 0] = self.scorer.step(part.slots, follows, part.windows, outputs, busy[:, 0])
+        detail_of = None
+        if self.ranges:
+            outlook = self.ranges.look(part.slots, part.windows, outputs["forecast"])
+            scores[:, 1], scores[:, 2] = outlook.now, outlook.ahead
+
+            def detail_of(track: int, row: int) -> str:
+                return self.ranges.said(int(part.slots[row]), outlook, row, track - 1) if track else ""
+
+        found = self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz, detail_of)
         self.budgets.learn(part.slots, scores, busy, found)
         return scores, found
 

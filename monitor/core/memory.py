@@ -14,7 +14,7 @@ import msgspec
 from monitor.core.alarms import Life
 from monitor.core.blocks import Alarm
 from monitor.core.intake import Intake
-from monitor.core.judging import BeatJudge, Judge
+from monitor.core.judging import BeatJudge, ForecastJudge, Judge
 from monitor.core.lanes import Lane
 from monitor.core.ledger import LedgerState
 from monitor.core.quality import Quality
@@ -60,6 +60,8 @@ class Memory:
         judges = [self._judges[lane.name] for lane in stream.lanes]
         for judge in judges:
             judge.budgets.allow(stream.slot, stream.plan.budget_per_hour)
+            if isinstance(judge, ForecastJudge):
+                judge.ranges.limit(stream.slot, stream.channels, stream.plan.limits)
             if isinstance(judge, BeatJudge):
                 judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
         for alarm in [alarm for alarm in self.left_open.values() if alarm.stream == stream.name]:

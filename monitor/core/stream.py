@@ -64,6 +64,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     it usually waits. 0 says never."""
     heart_rate_bpm: tuple[float, float] | None = None
     """The range of the heart rate, outside of which a limit alarm is raised."""
+    limits: dict[str, tuple[float, float]] = {}
+    """The range of each channel's values, "*" for all that are not named: an alarm is raised outside of it, and an
+    early one when the forecast leaves it. Takes a forecaster among the models."""
     budget_per_hour: float | None = None
     """Deviations from the forecast that may be alarms in an hour; None: as the rules say."""
 

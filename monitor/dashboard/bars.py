@@ -72,6 +72,8 @@ def title_of(alarm: Alarm) -> str:
     """What an alarm is about, in a word or two."""
     if alarm.kind is Kind.DEVIATION:
         return "off the forecast" if alarm.label == "forecast" else f"{alarm.label} off"
+    if alarm.kind is Kind.LIMIT_AHEAD:
+        return f"{alarm.label} limit ahead"
     return f"{alarm.label} limit" if alarm.kind is Kind.LIMIT else alarm.label
 
 

@@ -50,7 +50,8 @@ class Band:
 
 def is_anomaly(score: Score) -> bool:
     """Whether a score says how anomalous the signal is; a value within its limits does not."""
-    return math.isfinite(score.value) and (score.kind is not Kind.LIMIT or score.value >= score.threshold)
+    of_a_limit = score.kind in (Kind.LIMIT, Kind.LIMIT_AHEAD)
+    return math.isfinite(score.value) and (not of_a_limit or score.value >= score.threshold)
 
 
 class StreamView:

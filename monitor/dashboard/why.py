@@ -29,7 +29,8 @@ BAR = 24
 WORDS = {
     Kind.CLASS: "the classifier saw it: its probability stood above the threshold",
     Kind.DEVIATION: "what came is not what was forecast: the residual, in usual sizes, was above the threshold",
-    Kind.LIMIT: "a derived value is out of its range",
+    Kind.LIMIT: "a value, or one derived from the signal, is out of its range: from 1 on it is",
+    Kind.LIMIT_AHEAD: "the forecast leaves the range: from 1 on it does",
     Kind.SIGNAL: "technical: of the signal or the machine, not of what is measured",
 }
 

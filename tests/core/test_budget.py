@@ -185,7 +185,7 @@ def test_a_stream_without_one_and_a_rule_with_one(make_card, noise):
         while (ready := engine.ready("f", 64)) is not None:
             conclusion = engine.conclude(ready, last_value_model(25)(ready.windows))
     assert engine.states()[0].warming  # a minute is not enough
-    assert np.isfinite(conclusion.scores).all()
+    assert np.isfinite(conclusion.scores[:, 0]).all()
     assert engine.scores(conclusion, 0) == []  # and nothing is told that cannot be weighed
 
 
