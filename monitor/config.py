@@ -83,6 +83,15 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return f"Mqtt(host={self.host!r}, port={self.port}, tls={self.tls}, username={self.username!r})"
 
 
+class Lsl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples in from the Lab Streaming Layer."""
+
+    query: str = ""
+    """Which outlets to take in, as liblsl asks for them: type='ECG'; empty turns it off."""
+    level: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "lsl"
+    """First level of their names: LEVEL/NAME-OF-THE-OUTLET."""
+
+
 class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Encryption of, and admission to, the ZeroMQ sockets."""
 
@@ -185,7 +194,16 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     quality: bool = True
     stale_s: Annotated[float, msgspec.Meta(ge=0)] = 1.5
     heart_rate_bpm: tuple[float, float] | None = None
+    limits: dict[str, tuple[float, float]] = {}
     budget_per_hour: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
+
+    def __post_init__(self) -> None:
+        """Ranges must be ranges."""
+        for what, (low, high) in {**self.limits, "heart_rate_bpm": self.heart_rate_bpm or (0, 1)}.items():
+            if not low < high:
+                raise ValueError(f"{what}: expected [LOW, HIGH] with LOW below HIGH, got [{low:g}, {high:g}]")
+        if self.limits and not self.models:
+            raise ValueError("limits: expected a forecaster among `models` that watches them, got no model")
 
     @property
     def plan(self) -> Plan:
@@ -210,6 +228,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Folder of further model files; those of the same name win over the shipped ones."""
     zeromq: ZeroMQ = ZeroMQ()
     mqtt: Mqtt = Mqtt()
+    lsl: Lsl = Lsl()
     keys: Keys = Keys()
     feed: Feed = Feed()
     inference: Inference = Inference()
