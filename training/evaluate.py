@@ -54,7 +54,7 @@ def evaluate(
 
     Raises ModelError, RecordingError or ConfigError for what cannot be evaluated. Shares are in percent.
     """
-    path = _model_path(model)
+    path = model_path(model)
     card = load_model(path).card
     sources = [SIMULATED] if data == SIMULATED else find_sources(data, settings.records, card)
     result = {
@@ -101,7 +101,8 @@ def _judged(
     }
 
 
-def _model_path(model: str) -> Path:
+def model_path(model: str) -> Path:
+    """The file of MODEL: a path, or the name of a shipped model. Raises ConfigError."""
     path = Path(model)
     if path.suffix == ".onnx":
         return path

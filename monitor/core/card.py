@@ -112,6 +112,16 @@ class Second(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     known_answer: KnownAnswer
 
 
+class Noisiness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From when on a window holds too much noise: a logistic regression on monitor.core.noisiness.FIGURES."""
+
+    weights: tuple[float, float, float, float, float]
+    bias: float
+    level: float
+    """Probability from which the model says "noise" instead of what it thinks to see."""
+    learned_from: str = ""
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the monitor needs to know of a model, and everything a reader wants to."""
 
@@ -149,9 +159,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """classify: the label speaks of the last so many steps; 0 says of the whole window."""
     coverage: float = 0.0
     """forecast: share of values the interval is calibrated to hold."""
+    score_steps: int = 0
+    """forecast: a deviation is the mean over so many steps; 0: the largest within a hop."""
 
     second: Second | None = None
     """beats: the second tier; None where the first one decides."""
+    noise: Noisiness | None = None
+    """beats: from when on there is too much noise; None where nobody has learned that."""
     stepping: Stepping | None = None
     """How it goes step by step; None where it cannot: older files, and scaling by the window's first steps."""
 
@@ -202,6 +216,9 @@ def read_card(text: str, where: str) -> Card:
         (card.task == "forecast" or len(card.classes) >= 2, "a classifier needs two classes or more"),
         (set(card.thresholds) <= set(card.classes), "thresholds name a class that classes does not"),
         (0 <= card.delay < card.window, "delay must lie within the window"),
+        (0 <= card.score_steps <= card.window, "score_steps must be 0 to window"),
+        (card.noise is None or card.task == "beats", "only a beats model says what is too much noise"),
+        (card.noise is None or 0 < card.noise.level < 1, "noise.level must lie between 0 and 1"),
         *_stepping_problems(card),
         *_second_problems(card),
     ]

@@ -21,6 +21,7 @@ from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
 from monitor.core.budgets import Budgets
 from monitor.core.card import Card
 from monitor.core.errors import ModelError
+from monitor.core.noisiness import NoiseMeter
 from monitor.core.quality import SETTLE_S, Quality
 from monitor.core.scoring import Bools, Continuity, DeviationScorer, Doubles
 
@@ -264,21 +265,28 @@ class BeatJudge(Judge):
         ask: Ask | None = None,
     ) -> None:
         """`ask` is the second tier's network, which a card that speaks of one cannot do without."""
-        limit = Track.of(rules, Kind.LIMIT, "heart-rate", 1.0, card.ident)
-        super().__init__(card, [*class_tracks(card, rules), limit], capacity, names)
+        tracks = [*class_tracks(card, rules), Track.of(rules, Kind.LIMIT, "heart-rate", 1.0, card.ident)]
+        self._limit = len(tracks) - 1
+        self.noise: NoiseMeter | None = None
+        if card.noise is not None:
+            self.noise = NoiseMeter(card, card.noise, capacity)
+            tracks.append(Track.of(rules, Kind.SIGNAL, "noise", card.noise.level, card.ident))
+        super().__init__(card, tracks, capacity, names)
         if card.second is not None and ask is None:
             raise ModelError(
                 f"model {card.ident}: its card has a second tier, but nothing was given to ask it with"
             )
         self.picker, self.pulse = BeatPicker(card, capacity), Pulse(capacity)
         self.second = SecondTier(card, capacity, ask) if card.second is not None and ask is not None else None
-        self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[:-1])}
+        self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[: self._limit])}
+        self._between = np.array([(track.raise_level + track.clear_level) / 2 for track in self.tracks])
         self._limits_bpm = np.full((capacity, 2), np.nan)
 
     def inherit(self, other: Judge) -> list[Alarm]:
         """See Judge.inherit."""
         if isinstance(other, BeatJudge) and other.card == self.card:
             self.picker, self.pulse, self.second = other.picker, other.pulse, other.second
+            self.noise = other.noise
         return super().inherit(other)
 
     def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
@@ -293,6 +301,10 @@ class BeatJudge(Judge):
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
         scores = np.full((len(part), len(self.tracks)), np.nan)
+        noisy: Bools | None = None
+        if self.noise is not None:
+            scores[:, -1], noisy = self.noise.step(part.slots, follows, part.ends, part.windows)
+            follows &= ~noisy  # nothing is told of noise, and rhythm begins anew after it
         rows, when, probabilities = self._beats(part, follows, outputs)
         likeliest = np.zeros(scores.shape)  # of any beat of the row, whatever it was taken for
         levels, busy = self.budgets.levels(part.slots), self._busy(part.slots)
@@ -316,10 +328,16 @@ class BeatJudge(Judge):
                     (row, Event(name, Kind.CLASS, label, t_ns, start, end, score, level, self.card.ident))
                 )
         self._score_limits(part, scores)
-        alarms = self._alarm(part, scores, 0.0)
+        heard = scores
+        if noisy is not None and noisy.any():
+            heard = np.where(noisy[:, None], self._between, scores)  # what lies between the levels changes nothing
+            heard[:, -1] = scores[:, -1]
+        alarms = self._alarm(part, heard, 0.0)
         self.budgets.learn(part.slots, likeliest, busy, alarms)
         return scores, found + [
-            (row, notice) for row, notice in alarms if not isinstance(notice, Event) or notice.kind is Kind.LIMIT
+            (row, notice)
+            for row, notice in alarms
+            if not isinstance(notice, Event) or notice.kind is not Kind.CLASS
         ]
 
     def _beats(self, part: Batch, follows: Bools, outputs: dict[str, Floats]) -> tuple[Ints, Ints, Doubles]:
@@ -343,7 +361,7 @@ class BeatJudge(Judge):
         if len(rows):
             rate = self.rate_bpm(part.slots[rows], part.t_ns[rows])
             low, high = self._limits_bpm[part.slots[rows]].T
-            scores[rows, -1] = np.maximum(rate / high, low / rate)
+            scores[rows, self._limit] = np.maximum(rate / high, low / rate)
 
 
 def class_tracks(card: Card, rules: Sequence[Rule]) -> list[Track]:

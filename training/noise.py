@@ -1,0 +1,203 @@
+"""From when on there is too much noise for a beat model: learned from what it gets wrong as noise grows.
+
+Recordings are shown to the model as they are and with noise of growing strength, and every half second it is
+asked whether a beat in the window was missed or made up. A logistic regression on
+`monitor.core.noisiness.FIGURES` learns that, and the level is set on recordings left out in turn, so that
+signals with little noise are hardly ever given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from onnx import helper
+from scipy.optimize import minimize
+
+from monitor.core.blocks import Beat, Block, Floats
+from monitor.core.card import CARD_KEY, Card, Noisiness, write_card
+from monitor.core.engine import Engine
+from monitor.core.errors import ConfigError
+from monitor.core.noisiness import EVERY_S, KEEP, figures
+from monitor.core.scoring import Bools, Doubles
+from monitor.core.stream import Plan
+from monitor.core.windows import seconds_to_samples
+from monitor.inference import Model, load_model, second_tiers
+from monitor.recordings import AAMI, Recording, read_recording
+from training.evaluate import model_path
+from training.judged_inputs import Settings, find_sources, read_source
+from training.metrics import MATCH_S
+from training.records import Raw, noisy_copy
+
+DECIBEL = (12.0, 6.0, 0.0, -6.0, -12.0, -18.0, -30.0)
+"""How far the noise lies below the signal: from hardly any to nothing else."""
+LITTLE = 6.0
+"""Where noise lies so far below, it must not be told."""
+SPARED = 0.999
+"""Share of the half seconds with little noise in which it is not."""
+_RIDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model made of one recording with one noise."""
+
+    recording: str
+    noise: str
+    decibel: float
+    figures: Doubles
+    """(n, figure), a row every half second."""
+    is_wrong: Bools
+    """(n,) whether a beat in the window was missed or made up."""
+
+
+def learn_noise(
+    model: str, data: str, noises: Sequence[str], seconds: float = 300.0, say: Callable[[str], None] = print
+) -> tuple[Model, Noisiness]:
+    """The model (a file, or a shipped one's name) and what is too much noise for it.
+
+    `data` is a folder of labelled recordings, of which the first `seconds` are used, `noises` recordings of
+    noise. Raises ConfigError for a model that finds no beats.
+    """
+    asked = load_model(model_path(model))
+    card = msgspec.structs.replace(asked.card, noise=None)
+    if card.task != "beats":
+        raise ConfigError(f"model {card.ident}: expected one of task beats, got {card.task}")
+    settings = Settings(limit_s=seconds)
+    shown: list[Shown] = []
+    for source in find_sources(data, (), card):
+        recording = read_source(source, settings, card)
+        shown.append(_show(asked, card, recording, "none", np.inf, recording.values))
+        for path in noises:
+            for decibel in DECIBEL:
+                noise = read_recording(path)
+                values = _mixed(recording, noise, decibel)
+                shown.append(_show(asked, card, recording, noise.name, decibel, values))
+        say(f"{recording.name}: {sum(len(one.is_wrong) for one in shown)} windows")
+    learned = _fit(shown, sorted({Path(path).name for path in noises}))
+    for line in table(shown, learned):
+        say(line)
+    return asked, learned
+
+
+def write_noise(model: Model, noise: Noisiness, out: Path) -> None:
+    """The model's file with `noise` in its card; raises ConfigError where it cannot be written."""
+    proto = onnx.load_model_from_string(Path(model.path).read_bytes())
+    told = {prop.key: prop.value for prop in proto.metadata_props}
+    del proto.metadata_props[:]
+    told[CARD_KEY] = write_card(msgspec.structs.replace(model.card, noise=noise))
+    helper.set_model_props(proto, told)
+    try:
+        out.write_bytes(proto.SerializeToString())
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
+
+
+def _mixed(recording: Recording, noise: Recording, decibel: float) -> Floats:
+    clean = Raw(
+        recording.name, recording.rate_hz, recording.unit, recording.values, recording.label_samples[:0], ()
+    )
+    return noisy_copy(clean, [noise], (decibel, decibel), np.random.default_rng(1)).values
+
+
+def _show(model: Model, card: Card, recording: Recording, noise: str, decibel: float, values: Floats) -> Shown:
+    """Run the model as the daemon does, and look at its windows."""
+    rate_hz = recording.rate_hz
+    plan = Plan(models=("m",), quality=False)
+    engine = Engine({"m": card}, lambda _: plan, max_streams=1, seconds=second_tiers({"m": model}))
+    turn = max(round(EVERY_S * card.rate_hz / card.hop_samples), 1)
+    size = seconds_to_samples(10.0, rate_hz)
+    found, seen, when = list[Doubles](), list[float](), list[float]()
+    for at in range(0, len(values), size):
+        piece = np.asarray(values[at : at + size, : card.channels], np.float32)
+        engine.push(Block("s", piece, "r", at, round(at * 1e9 / rate_hz), rate_hz), 0, 0)
+        while (batch := engine.ready("m", 256)) is not None:
+            batch, outputs = engine.infer(batch, model)
+            rows = np.flatnonzero(
+                ((batch.ends // card.hop_samples) % turn == 0) & (batch.ends >= card.window_samples)
+            )
+            if len(rows):
+                found.append(figures(batch.windows[rows, :, 0]))
+                when += (batch.t_ns[rows] / 1e9).tolist()
+            told = engine.conclude(batch, outputs).notices
+            seen += [notice.t_ns / 1e9 for _, notice in told if isinstance(notice, Beat)]
+    wrong_s = _wrong_s(recording, np.array(seen))
+    late_s = (card.delay + 0.5) * card.samples_per_step / card.rate_hz
+    ends = np.array(when)[:, None] - late_s
+    inside = (wrong_s > ends - card.window_samples / card.rate_hz) & (wrong_s < ends)  # (window, wrong beat)
+    rows_of = np.concatenate(found) if found else np.zeros((0, 5))
+    return Shown(recording.name, noise, decibel, rows_of, np.any(inside, axis=1))
+
+
+def _wrong_s(recording: Recording, seen_s: Doubles) -> Doubles:
+    """Times of beats that were missed or made up."""
+    kinds = np.array([AAMI.get(symbol, symbol) in "NSVFQ" for symbol in recording.label_symbols], np.bool_)
+    true_s = recording.label_samples[kinds] / recording.rate_hz
+    apart = np.abs(seen_s[:, None] - true_s)  # (seen, true)
+    made_up = apart.min(axis=1, initial=np.inf) > MATCH_S
+    missed = apart.min(axis=0, initial=np.inf) > MATCH_S
+    wrong: Doubles = np.concatenate((seen_s[made_up], true_s[missed]))
+    return wrong
+
+
+def _fit(shown: Sequence[Shown], noises: Sequence[str]) -> Noisiness:
+    """Fitted on all, the level set on recordings that were left out in turn."""
+    names = sorted({one.recording for one in shown})
+    spared = []
+    for name in names:
+        weights, bias = _regression([one for one in shown if one.recording != name])
+        odds = Noisiness(weights=weights, bias=bias, level=0.5)
+        spared += [
+            _smooth(one.figures @ np.array(odds.weights) + odds.bias)
+            for one in shown
+            if one.recording == name and one.decibel >= LITTLE
+        ]
+    level = float(np.quantile(np.concatenate(spared), SPARED))
+    weights, bias = _regression(shown)
+    said = f"{', '.join(names)}; noise {', '.join(noises)} at {DECIBEL[0]:g} to {DECIBEL[-1]:g} dB"
+    return Noisiness(weights=weights, bias=bias, level=float(1 / (1 + np.exp(-level))), learned_from=said)
+
+
+def _regression(shown: Sequence[Shown]) -> tuple[tuple[float, float, float, float, float], float]:
+    """Logistic regression with a little ridge."""
+    x, y = np.concatenate([one.figures for one in shown]), np.concatenate([one.is_wrong for one in shown])
+    mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-9
+    scaled = np.concatenate(((x - mean) / spread, np.ones((len(x), 1))), axis=1)
+    sign = np.where(y, 1.0, -1.0)
+
+    def loss(w: Doubles) -> tuple[float, Doubles]:
+        odds = sign * (scaled @ w)
+        slope = -sign / (1 + np.exp(np.clip(odds, -500, 500)))
+        ridge = np.append(w[:-1], 0.0)
+        return (
+            float(np.logaddexp(0, -odds).mean() + _RIDGE * (ridge**2).sum()),
+            scaled.T @ slope / len(x) + 2 * _RIDGE * ridge,
+        )
+
+    w = minimize(loss, np.zeros(scaled.shape[1]), jac=True).x
+    weights = tuple((w[:-1] / spread).tolist())
+    return weights, float(w[-1] - (w[:-1] * mean / spread).sum())
+
+
+def _smooth(odds: Doubles) -> Doubles:
+    """As NoiseMeter does."""
+    smooth = odds.copy()
+    for i in range(1, len(odds)):
+        smooth[i] = KEEP * smooth[i - 1] + (1 - KEEP) * odds[i]
+    return smooth
+
+
+def table(shown: Sequence[Shown], noise: Noisiness) -> list[str]:
+    """By noise and strength: share of half seconds in which it is told, and in which the model is wrong."""
+    level = float(np.log(noise.level / (1 - noise.level)))
+    lines = ["noise   dB    told   wrong"]
+    for kind, decibel in sorted({(one.noise, one.decibel) for one in shown}, key=lambda key: (key[0], -key[1])):
+        some = [one for one in shown if (one.noise, one.decibel) == (kind, decibel)]
+        odds = np.concatenate([_smooth(one.figures @ np.array(noise.weights) + noise.bias) for one in some])
+        wrong = np.concatenate([one.is_wrong for one in some])
+        lines.append(f"{kind:6s}{decibel:5.0f} {np.mean(odds >= level):7.2%} {wrong.mean():7.2%}")
+    return lines
