@@ -57,7 +57,7 @@ $(VENV)/.demo-mqtt: $(VENV)/.demo
 # PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds first, or pip will fetch gigabytes of CUDA.
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@echo "installing everything, training and tests included, into $(VENV)" >&2
-	@$(BIN)/python -m pip install --quiet --editable '.[demo,train,web]' --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,train,web,lsl]' --group dev
 	@touch $@ $(VENV)/.demo $(VENV)/.demo-mqtt
 
 clean:

