@@ -14,6 +14,7 @@ import click
 
 from monitor import __version__
 from training.cli_runs import compare, report, speaks_plainly, sweep
+from training.cli_series import anomalies
 
 if TYPE_CHECKING:
     from training.config import FitConfig
@@ -30,7 +31,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder that holds the records.")
-@click.option("--recording", help="Without CONFIG: train on this recording, split by time.")
+@click.option("--recording", help="In place of CONFIG: the same as naming a recording there.")
 @click.option("--rate-hz", type=float, help="Rate of a --recording without a time column.")
 @click.option(
     "--signal", type=click.Choice(["noisy-sine", "long-dependency"]), help="Without CONFIG: simulate it."
@@ -69,10 +70,16 @@ def fit(
     tensorboard: bool,
     report_: bool,
 ) -> None:
-    """Train the model that CONFIG (TOML) describes, or one of --signal, --recording or --symbols.
+    """Train what CONFIG says, or one of --signal or --symbols.
+
+    CONFIG is a TOML file, or a recording (.csv, .txt, .edf, a WFDB record) of which a forecaster is made.
+    How a recording is forecast follows from the recording itself: its rate from its column of times, or --rate-hz;
+    steps, window and horizon from its strongest periods and its length. --set changes any of it.
 
     The run folder's path is printed at the end; `training export` makes a model file of it.
     """
+    if config is not None and config.suffix.lower() != ".toml" and recording is None:
+        config, recording = None, str(config)
     if sum(given is not None for given in (config, recording, signal, symbols, interrupted)) != 1:
         raise click.UsageError("expected one of CONFIG, --signal, --recording, --symbols and --resume")
     flags = {"data.rate_hz": rate_hz, "model.cell": cell, "seed": seed, "train.epochs": epochs}
@@ -86,7 +93,12 @@ def fit(
     else:
         from training.config import base_of, load_config
 
-        base = base_of(signal, recording, symbols) if config is None else {}
+        if recording is not None:
+            from training.series import base_of_series
+
+            base = base_of_series(recording, rate_hz)
+        else:
+            base = base_of(signal, symbols) if config is None else {}
         wanted = load_config(config, [*given, *sets], base)
         for entry in (*given, *sets):
             click.echo(f"override {entry}", err=True)
@@ -279,6 +291,26 @@ def evaluate(
 
 
 @cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--noise", required=True, help="Recordings of noise to mix in: a,b,...")
+@click.option("--seconds", type=click.FloatRange(10), default=300.0, show_default=True, help="Of each recording.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model with what was learned.")
+@speaks_plainly
+def noise(model: str, data: str, noise: str, seconds: float, out: Path) -> None:
+    """Learn from when on there is too much noise for MODEL, a beat model, on the labelled recordings in DATA.
+
+    The monitor then says "noise" while it lasts, and tells no beats.
+    """
+    from training.noise import learn_noise, write_noise
+
+    paths = [path.strip() for path in noise.split(",") if path.strip()]
+    asked, learned = learn_noise(model, data, paths, seconds, lambda text: click.echo(text, err=True))
+    write_noise(asked, learned, out)
+    click.echo(str(out))
+
+
+@cli.command()
 @click.argument("database", type=click.Choice(["mitdb", "nstdb"]))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The DIR that `fit --data DIR` wants.")
 @speaks_plainly
@@ -289,5 +321,5 @@ def fetch(database: str, out: Path) -> None:
     click.echo(str(download(database, out, lambda text: click.echo(text, err=True))))
 
 
-for verb in (sweep, compare, report):
+for verb in (sweep, compare, report, anomalies):
     cli.add_command(verb)

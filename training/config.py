@@ -108,14 +108,16 @@ def load_config(path: Path | None, sets: Sequence[str] = (), base: dict[str, Any
     return config
 
 
-def base_of(signal: str | None, recording: str | None, symbols: str | None) -> dict[str, Any]:
-    """What to start from without a file: forecast a signal or a recording, or foresee the next symbol."""
+def base_of(signal: str | None, symbols: str | None) -> dict[str, Any]:
+    """What to start from without a file: forecast a signal, or foresee the next symbol.
+
+    For recordings see training.series.
+    """
     if symbols:
         data = {"source": "symbols", "train": [symbols]}
         return {"name": f"{Path(symbols).stem}-next", "task": "classify", "data": data}
-    source = {"source": "recording", "path": recording} if recording else {"source": "simulated", "signal": signal}
-    name = f"{Path(recording).stem if recording else signal}-forecast"
-    return {"name": name, "task": "forecast", "data": source, "model": {"horizon": 50}}
+    simulated = {"source": "simulated", "signal": signal}
+    return {"name": f"{signal}-forecast", "task": "forecast", "data": simulated, "model": {"horizon": 50}}
 
 
 LATER = (
@@ -125,12 +127,14 @@ LATER = (
     "model.frame_hop",
     "model.initialisation",
     "model.pool",
+    "model.score_steps",
     "train.forget",
     "train.loss",
     "train.schedule",
     "train.stateful",
 )
 """Keys younger than the first models: at their default, which is what those did, `flat` leaves them out."""
+LATER_OF_RECORDING = ("data.first",)
 LATER_OF_RECORDS = ("data.folds", "data.spike_sizes", "data.spikes_per_minute")
 """The same, of records alone."""
 
@@ -151,6 +155,7 @@ def flat(config: FitConfig) -> Flat:
     walk(msgspec.to_builtins(config), "")
     parts = {"data": config.data, "model": config.model, "train": config.train}
     later = LATER + (LATER_OF_RECORDS if isinstance(config.data, RecordsData) else ())
+    later += LATER_OF_RECORDING if isinstance(config.data, RecordingData) else ()
     for key in later:
         part, name = key.split(".")
         defaults = {field.name: field.default for field in msgspec.structs.fields(parts[part])}
@@ -203,6 +208,7 @@ def _check(config: FitConfig, where: str) -> None:
             model.direct,
         ),
         (0 < model.coverage < 1, "model.coverage", "above 0 and below 1", model.coverage),
+        (0 <= model.score_steps <= model.window, "model.score_steps", "0 to model.window", model.score_steps),
         (0 <= model.delay < train.first_step, "model.delay", "0 to less than train.first_step", model.delay),
         (
             0 <= model.label_steps <= train.first_step,

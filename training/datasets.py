@@ -11,7 +11,7 @@ Invariant: a window, together with what it is asked to forecast, lies within one
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from training.records import Raw, read_folds, read_records
 from training.symbols import PARTS, read_symbols
 
 _CHUNK = 4096
+LONGEST_GAP = 10
+"""Missing samples in a row that are interpolated; at more of them a recording is cut."""
 TAIL_SAMPLES = 4
 """What a spike may last after its first sample."""
 
@@ -194,15 +196,35 @@ def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
     recording = read_recording(source.path, source.rate_hz)
     if min(source.shares) <= 0 or abs(sum(source.shares) - 1) > 1e-6:
         raise ConfigError(f"data.shares: expected four positive shares that add up to 1, got {source.shares}")
-    bounds = np.round(np.cumsum((0.0, *source.shares)) * len(recording.values)).astype(int).tolist()
+    samples = min(source.first or len(recording.values), len(recording.values))
+    bounds = np.round(np.cumsum((0.0, *source.shares)) * samples).astype(int).tolist()
     raws = {}
     for part, start, end in zip(PARTS, bounds[:-1], bounds[1:], strict=True):
         inside = (recording.label_samples >= start) & (recording.label_samples < end)
         symbols = tuple(s for s, keep in zip(recording.label_symbols, inside, strict=True) if keep)
         at = recording.label_samples[inside] - start
         name = f"{recording.name} {part}"
-        raws[part] = [Raw(name, recording.rate_hz, recording.unit, recording.values[start:end], at, symbols)]
+        whole = Raw(name, recording.rate_hz, recording.unit, recording.values[start:end], at, symbols)
+        raws[part] = without_gaps(whole)
     return raws
+
+
+def without_gaps(raw: Raw) -> list[Raw]:
+    """`raw` in pieces with at most LONGEST_GAP missing samples in a row each; constant ones are left out."""
+    missing = np.atleast_1d(np.isnan(raw.values).any(axis=1))
+    edges = np.flatnonzero(np.diff(missing.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    gaps = [(int(start), int(end)) for start, end in edges if end - start > LONGEST_GAP]
+    if not gaps:
+        return [raw]
+    found = []
+    for start, end in zip(
+        [0, *(end for _, end in gaps)], [*(start for start, _ in gaps), len(missing)], strict=True
+    ):
+        values, inside = raw.values[start:end], (raw.at >= start) & (raw.at < end)
+        if len(values) > 1 and np.nanmin(values) < np.nanmax(values):
+            symbols = tuple(s for s, keep in zip(raw.symbols, inside, strict=True) if keep)
+            found.append(replace(raw, values=values, at=raw.at[inside] - start, symbols=symbols, flutter=()))
+    return found or [raw]
 
 
 def _check(raw: Raw) -> None:

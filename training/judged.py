@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,14 +87,16 @@ def drive(
     lead: str = "",
     *,
     leapfrog: bool = False,
+    plan: Plan | None = None,
 ) -> list[Judged]:
     """Run `recordings` through one engine, side by side, in blocks of `block_samples` (0: of one second).
 
-    `leapfrog` carries states from step to step, as a daemon does that is told to.
+    `leapfrog` carries states from step to step, as a daemon does that is told to; `plan` is what else its
+    configuration would say of the streams.
     Raises ConfigError when the model cannot take one of them.
     """
     card = model.card
-    plan = Plan(models=(card.name,))
+    plan = msgspec.structs.replace(plan or Plan(), models=(card.name,))
     engine = Engine(
         {card.name: card},
         lambda _: plan,

@@ -27,6 +27,9 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     horizon: int = 0
     coverage: float = 0.9
     """forecast: share of values the interval shall hold."""
+    score_steps: int = 0
+    """forecast: what came is judged by its mean distance from the forecast over so many steps, which finds what is
+    odd for a while; 0 takes the largest distance in each hop, which finds what is sudden."""
     scaling: Literal["fixed", "window", "running"] = "fixed"
     """How the graph scales its input: by figures of the training data, by mean and spread of the window's first
     `train.first_step` steps, or by those of the window up to each step. A model that scales by the window's first

@@ -69,6 +69,8 @@ class RecordingData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     """Of a CSV file without a time column."""
     shares: tuple[float, float, float, float] = (0.7, 0.1, 0.1, 0.1)
     """Of train, validation, calibration and test, in order of time."""
+    first: int = 0
+    """Learn from its first so many samples alone; 0 for all."""
 
 
 class SymbolsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="symbols", tag_field="source"):

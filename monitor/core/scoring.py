@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import Card
+from monitor.core.trailing import Trailing
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -38,11 +39,11 @@ class DeviationScorer:
     """How far what came lies from what was forecast one hop before.
 
     The raw score of a hop is the largest |value - forecast| over the hop's steps and channels, in half-widths
-    of the forecast's interval. Half-widths are right on average over all streams; to be right for this one, the
-    raw score is divided by its own running 95th percentile, tracked online (the quantile tracker of Gibbs &
-    Candes, 2021, "Adaptive conformal inference under distribution shift"): a score of 1 is what this stream
-    exceeds one hop in twenty. The tracker does not learn while `frozen`, though for a minute at most: a signal
-    that has really changed must become the new usual.
+    of the forecast's interval; where the card has `score_steps`, the mean over so many steps. Half-widths are right
+    on average over all streams; to be right for this one, the raw score is divided by its own running 95th
+    percentile, tracked online (the quantile tracker of Gibbs & Candes, 2021, "Adaptive conformal inference under
+    distribution shift"): a score of 1 is what this stream exceeds one hop in twenty. The tracker does not learn
+    while `frozen`, though for a minute at most: a signal that has really changed must become the new usual.
     """
 
     QUANTILE = 0.95
@@ -58,7 +59,13 @@ class DeviationScorer:
         self._usual = np.ones(capacity)
         self._hops = np.zeros(capacity, np.int64)
         self._frozen = np.zeros(capacity, np.int64)
-        self._max_frozen = self.MAX_FROZEN_S * card.rate_hz / card.hop_samples
+        # A minute, or two windows of a series that is slower than that.
+        self._max_frozen = max(self.MAX_FROZEN_S * card.rate_hz, 2 * card.window_samples) / card.hop_samples
+        self._hops_a_score = max(round(card.score_steps / card.hop), 1)
+        self._trailing = Trailing(capacity, self._hops_a_score) if card.score_steps else None
+        # A mean distance changes slowly, and a quiet beginning would be believed for long: with errors that are
+        # normal, and an interval that holds nine in ten of them, it is half a half-width.
+        self._least_usual = 0.5 if card.score_steps else 1e-3
         self._error = np.zeros(capacity)
         self._error_of_persistence = np.zeros(capacity)
 
@@ -81,16 +88,19 @@ class DeviationScorer:
         persistence = came - self._last[slots][:, None]
         for sums, squares in ((self._error, error), (self._error_of_persistence, persistence)):
             sums[slots] = np.where(follows, sums[slots] * decay + np.mean(squares**2, axis=(1, 2)), sums[slots])
-        score = np.abs(error / self._half[slots]).max(axis=(1, 2)).astype(np.float64)
-        return np.where(follows, score, np.nan)
+        far = np.abs(error / self._half[slots]).astype(np.float64)
+        if self._trailing is None:
+            return np.where(follows, far.max(axis=(1, 2)), np.nan)
+        return self._trailing.step(slots, np.where(follows, far.mean(axis=(1, 2)), np.nan))
 
     def _learn(self, slots: Ints, score: Doubles, frozen: Bools) -> None:
         self._frozen[slots] = np.where(frozen, self._frozen[slots] + 1, 0)
         learns = ~np.isnan(score) & (~frozen | (self._frozen[slots] > self._max_frozen))
         some, value = slots[learns], score[learns]
         usual, hops = self._usual[some], self._hops[some]
-        first = np.where(hops == 0, np.maximum(value, 1e-3), usual)
-        rate = np.maximum(0.02, 0.5 / (1 + hops / 4))  # large steps at first
+        first = np.where(hops == 0, np.maximum(value, self._least_usual), usual)
+        # Large steps at first; scores that share most of what they rest on count as one.
+        rate = np.maximum(0.02 / self._hops_a_score, 0.5 / (self._hops_a_score + hops / 4))
         self._usual[some] = first * np.exp(rate * ((value > first) - (1 - self.QUANTILE)))
         self._hops[some] = hops + 1
 

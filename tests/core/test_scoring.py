@@ -52,6 +52,28 @@ def test_two_tops_within_the_refractory_time_are_one_beat(make_card, gap, beats)
     assert len(pick(BeatPicker(beats_card(make_card), 1), heats, first=True)) == beats
 
 
+def test_a_card_may_ask_for_the_mean_over_a_while(make_card):
+    """What is off a little for long then counts as much as what is far off for a moment."""
+    card = make_card("forecast", hop=1, score_steps=5, rate_hz=1.0)
+    scorer = DeviationScorer(card, 1)
+    nothing = np.zeros((1, 10, 1), np.float32)
+    outputs = {"forecast": nothing, "lower": nothing - 1, "upper": nothing + 1}
+
+    def score(value, follows=True):
+        window = np.full((1, 10, 1), value, np.float32)
+        return float(scorer.step(ONE, np.array([follows]), window, outputs, np.array([value > 1]))[0])
+
+    for i in range(80):
+        score(0.5, i > 0)
+    quiet = score(0.5)
+    assert quiet == pytest.approx(1.0, rel=0.05), "half a half-width is usual"
+    once = [score(2.5), *(score(0.5) for _ in range(6))]
+    assert max(once) / quiet == pytest.approx((0.5 * 4 + 2.5) / (0.5 * 5), rel=0.05)
+    assert max(score(1.5) for _ in range(6)) / quiet == pytest.approx(3.0, rel=0.05)
+    assert np.isnan(score(0.5, follows=False))
+    assert [np.isnan(score(0.5)) for _ in range(6)] == [True] * 4 + [False] * 2
+
+
 def test_below_the_level_there_is_no_beat(make_card):
     assert pick(BeatPicker(beats_card(make_card), 1), [0, 0, 0.49, 0, 0], first=True) == []
 

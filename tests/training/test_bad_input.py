@@ -36,7 +36,7 @@ def column(path: Path, values: list[object], header: str = "x") -> Path:
 WAVE = [f"{np.sin(i / 5):.4f}" for i in range(3000)]
 SERIES: list[tuple[list[object], str]] = [
     ([], "expected at least one column and one row of values, got none"),
-    (WAVE[:300], "the validation part has 30 samples at 100 Hz, expected at least 100 (window and horizon)"),
+    (WAVE[:300], "expected at least 310 samples to learn from, got 300"),
     ([1.0] * 3000, "got the constant 1; is this the right channel?"),
     (["nan"] * 3000, "expected numbers, got no finite value"),
     ([*WAVE[:2700], *["nan"] * 300], "bad test, channel 1: expected numbers, got no finite value"),

@@ -100,7 +100,7 @@ def test_a_recording_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "value", "complaint"),
     [
-        (300, "", "expected at least 100 (window and horizon)"),
+        (300, "", "expected at least 310 samples to learn from, got 300"),
         (3000, "1.0", "got the constant 1"),
         (3000, "nan", "got no finite value"),
         (0, "", "expected at least one column and one row"),
