@@ -38,9 +38,9 @@ class Continuity:
 class DeviationScorer:
     """How far what came lies from what was forecast one hop before.
 
-    The raw score of a hop is the largest |value - forecast| over the hop's steps and channels, in half-widths
-    of the forecast's interval; where the card has `score_steps`, the mean over so many steps. Half-widths are right
-    on average over all streams; to be right for this one, the raw score is divided by its own running 95th
+    The raw score of a hop is the largest |value - forecast| over the hop's steps and channels, in half-widths of
+    the forecast's interval; where the card has `score_steps`, the mean over so many. Half-widths are right on
+    average over all streams; to be right for this one, the raw score is divided by its own running 95th
     percentile, tracked online (the quantile tracker of Gibbs & Candes, 2021, "Adaptive conformal inference under
     distribution shift"): a score of 1 is what this stream exceeds one hop in twenty. The tracker does not learn
     while `frozen`, though for a minute at most: a signal that has really changed must become the new usual.

@@ -69,6 +69,7 @@ def test_a_card_may_ask_for_the_mean_over_a_while(make_card):
     assert quiet == pytest.approx(1.0, rel=0.05), "half a half-width is usual"
     once = [score(2.5), *(score(0.5) for _ in range(6))]
     assert max(once) / quiet == pytest.approx((0.5 * 4 + 2.5) / (0.5 * 5), rel=0.05)
+    quiet = once[-1]
     assert max(score(1.5) for _ in range(6)) / quiet == pytest.approx(3.0, rel=0.05)
     assert np.isnan(score(0.5, follows=False))
     assert [np.isnan(score(0.5)) for _ in range(6)] == [True] * 4 + [False] * 2
