@@ -37,10 +37,13 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
 
 
 def is_of_replay(notice: Event | Alarm, t0_ns: int) -> bool:
-    """Whether this belongs to a replay that began at `t0_ns`; that the sender is another one does not."""
-    if not isinstance(notice, Event) or notice.kind is not Kind.SIGNAL or notice.label != "restart":
+    """Whether this belongs to a replay that began at `t0_ns`.
+
+    That the sender is another one does not, nor that it is done or slow: a stale stream is told by the clock.
+    """
+    if notice.kind is not Kind.SIGNAL or notice.label not in ("restart", "stale"):
         return True
-    return notice.start_ns > t0_ns
+    return notice.label == "restart" and isinstance(notice, Event) and notice.start_ns > t0_ns
 
 
 def parse(text: str, where: str) -> list[Row]:

@@ -61,6 +61,12 @@ def test_that_the_sender_is_another_one_is_not_of_the_replay():
     assert is_of_replay(event(T0 + 10**9, "restart", kind=Kind.SIGNAL), T0)
 
 
+def test_that_a_sender_has_ended_is_not_of_the_replay():
+    assert not is_of_replay(event(T0 + 10**9, "stale", kind=Kind.SIGNAL), T0)
+    assert not is_of_replay(msgspec.structs.replace(alarm(), kind=Kind.SIGNAL, label="stale"), T0)
+    assert is_of_replay(msgspec.structs.replace(alarm(), kind=Kind.SIGNAL, label="flat"), T0)
+
+
 def test_order_is_by_time():
     rows = [row_of(alarm(T0 + 7_000), T0), row_of(event(), T0)]
     assert in_order(rows) == rows[::-1]
