@@ -93,6 +93,12 @@ TRANSITIONS: dict[tuple[State, Signal], State] = {
 """Whatever is not listed leaves the state as it is. CLEARED ends the alarm: its track is OK again."""
 
 
+_CODES = {state: code for code, state in enumerate(State)}
+_OK, _PENDING, _ACTIVE, _CLEARING = (
+    _CODES[state] for state in (State.OK, State.PENDING, State.ACTIVE, State.CLEARING)
+)
+
+
 class Life(msgspec.Struct, frozen=True):
     """A track that is not OK, as it is kept over a restart."""
 
@@ -135,12 +141,16 @@ class Alarms:
     def __init__(self, tracks: Sequence[Track], capacity: int, name_of: Callable[[int], str]) -> None:
         self.tracks = tuple(tracks)
         self._name_of = name_of
-        self._busy = np.zeros((capacity, len(self.tracks)), np.bool_)  # tracks that are not OK
+        shape = (capacity, len(self.tracks))
         self._lives: dict[tuple[int, int], _Life] = {}
+        # Of each life what tells, many at a time, that a step would change nothing.
+        self._state = np.zeros(shape, np.int8)
+        self._best = np.zeros(shape)
+        self._since_ns = np.zeros(shape, np.int64)
 
     def busy(self, slots: Ints, track: int) -> NDArray[np.bool_]:
         """Whether the track is anything but OK, for each of `slots`."""
-        busy: NDArray[np.bool_] = self._busy[slots, track]
+        busy: NDArray[np.bool_] = self._state[slots, track] != _OK
         return busy
 
     def step(
@@ -159,9 +169,16 @@ class Alarms:
         Returns (row, alarm) for each alarm whose published state changed.
         """
         of = self.tracks[track]
-        above = score >= (of.raise_level if levels is None else levels[0])
+        raise_level, clear_level = levels or (of.raise_level, of.clear_level)
+        state = self._state[slots, track]
+        due = t_ns - self._since_ns[slots, track] >= of.rule.clear_s * NS
+        better = score > self._best[slots, track]
+        matters = (score >= raise_level) & ((state != _ACTIVE) | better)
+        matters |= (state == _ACTIVE) & ((score < clear_level) | better)
+        matters |= (state == _CLEARING) & ((score >= clear_level) | due)
+        matters |= state == _PENDING
         changed = []
-        for row in np.flatnonzero(above | self._busy[slots, track]).tolist():
+        for row in np.flatnonzero(matters).tolist():
             own = (of.raise_level, of.clear_level)
             if levels is not None:
                 own = (float(levels[0][row]), float(levels[1][row]))
@@ -180,7 +197,6 @@ class Alarms:
         life = self._lives.get((slot, index))
         if life is None:
             life = self._lives[slot, index] = _Life(self._new(slot, track, t_ns, score, raise_level), t_ns)
-            self._busy[slot, index] = True
         if score > life.alarm.score:
             life.alarm = msgspec.structs.replace(life.alarm, score=score)
         signal = Signal.BETWEEN if score >= clear_level else Signal.BELOW
@@ -192,7 +208,7 @@ class Alarms:
         if life.state is State.CLEARING and t_ns - life.since_ns >= track.rule.clear_s * NS:
             unseen = track.rule.latch and not life.alarm.acknowledged
             changed += self._move(life, Signal.GONE_UNSEEN if unseen else Signal.GONE, t_ns)
-        self._end_if_over(slot, index, life)
+        self._keep(slot, index, life)
         return changed
 
     def _move(self, life: _Life, signal: Signal, t_ns: int) -> list[Alarm]:
@@ -207,9 +223,15 @@ class Alarms:
         life.alarm = msgspec.structs.replace(life.alarm, state=state, changed_ns=t_ns, times=times)
         return [life.alarm]
 
-    def _end_if_over(self, slot: int, index: int, life: _Life) -> None:
+    def _keep(self, slot: int, index: int, life: _Life) -> None:
+        """Go on with a life, unless it is over."""
         if life.state in (State.OK, State.CLEARED):
             self._end(slot, index)
+            return
+        self._lives[slot, index] = life
+        self._state[slot, index] = _CODES[life.state]
+        self._best[slot, index] = life.alarm.score
+        self._since_ns[slot, index] = life.since_ns
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
         """Somebody has seen the alarm of this id, or all with an empty id; the alarms that changed."""
@@ -220,7 +242,7 @@ class Alarms:
                 continue
             life.alarm = msgspec.structs.replace(alarm, acknowledged=True)
             changed += self._move(life, Signal.SEEN, alarm.changed_ns) or [life.alarm]
-            self._end_if_over(slot, index, life)
+            self._keep(slot, index, life)
         return changed
 
     def restore(self, slot: int, alarm: Alarm) -> bool:
@@ -228,9 +250,9 @@ class Alarms:
         index = self._track_of(alarm)
         if index is None:
             return False
-        self._lives[slot, index] = life = _Life(alarm, alarm.changed_ns)
+        life = _Life(alarm, alarm.changed_ns)
         life.state = alarm.state
-        self._busy[slot, index] = True
+        self._keep(slot, index, life)
         return True
 
     def inherit(self, other: Alarms) -> list[Alarm]:
@@ -242,8 +264,7 @@ class Alarms:
                 (i for i, t in enumerate(self.tracks) if (t.kind, t.label) == (track.kind, track.label)), None
             )
             if ours is not None:
-                self._lives[slot, ours] = life
-                self._busy[slot, ours] = True
+                self._keep(slot, ours, life)
             elif life.alarm.state is not State.OK:
                 over.append(msgspec.structs.replace(life.alarm, state=State.CLEARED))
         return over
@@ -262,9 +283,9 @@ class Alarms:
         for one in lives:
             track = self._track_of(one.alarm)
             if track is not None:
-                self._lives[slot, track] = life = _Life(one.alarm, one.since_ns)
+                life = _Life(one.alarm, one.since_ns)
                 life.state = one.state
-                self._busy[slot, track] = True
+                self._keep(slot, track, life)
 
     def reconcile(self, known: Mapping[str, Alarm]) -> list[str]:
         """Published alarms that `known` does not have are over, those it has are as acknowledged as it says.
@@ -283,8 +304,8 @@ class Alarms:
         return ours
 
     def _end(self, slot: int, index: int) -> None:
-        del self._lives[slot, index]
-        self._busy[slot, index] = False
+        self._lives.pop((slot, index), None)
+        self._state[slot, index] = _OK
 
     def _track_of(self, alarm: Alarm) -> int | None:
         for index, track in enumerate(self.tracks):
