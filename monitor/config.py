@@ -192,6 +192,7 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reorder_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     clock_jump_s: Positive = 1.0
     quality: bool = True
+    any_lead: bool = False
     stale_s: Annotated[float, msgspec.Meta(ge=0)] = 1.5
     heart_rate_bpm: tuple[float, float] | None = None
     limits: dict[str, tuple[float, float]] = {}
@@ -212,7 +213,7 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 DEFAULT_STREAMS = (
-    StreamRule(name="ecg/*", models=("ecg-beats", "ecg-forecast"), unit="mV", heart_rate_bpm=(40.0, 150.0)),
+    StreamRule(name="ecg/*", models=("ecg-beats", "ecg-forecast"), unit="mV", any_lead=True, heart_rate_bpm=(40.0, 150.0)),
     StreamRule(name="sine/*", models=("sine-spikes", "sine-forecast"), rate_hz=50.0),
 )
 

@@ -67,6 +67,7 @@ class Arrivals:
             values = np.concatenate(parts).reshape(len(parts), *shape)  # (stream, time, channel)
             width = max((lane.card.channels for lane in lanes), default=1)
             ids, received = np.array(slots), np.array(marks)
+            width = max(width, int(self.quality.leads[ids].max()))
             cut = self.quality.feed(ids, values[:, :, :width], rate_hz)
             whole = np.delete(np.arange(len(ids)), list(cut)) if cut else slice(None)
             for lane in lanes:
@@ -83,4 +84,5 @@ def _feed_sound(
     for piece in pieces:
         if piece.anew_ns is not None:
             lane.start(int(slots[0]), rate_hz, piece.anew_ns)
-        lane.feed(slots, values[:, piece.begin : piece.end], marks)
+        if piece.begin < piece.end:
+            lane.feed(slots, values[:, piece.begin : piece.end, piece.lead :], marks)

@@ -244,7 +244,8 @@ class Intake:
         stream.last = np.full(0, np.nan, np.float32)
         if stream.slot in self.arrivals:
             self.arrivals.flush()  # what came before the break still belongs to the old segment
-        self.arrivals.quality.start(stream.slot, rate_hz, t_ns, is_on=stream.plan.quality)
+        leads = len(stream.channels) if stream.plan.any_lead and stream.width == 1 else 1
+        self.arrivals.quality.start(stream.slot, rate_hz, t_ns, is_on=stream.plan.quality, leads=leads)
         for lane in stream.lanes:
             lane.start(stream.slot, rate_hz, t_ns)
 

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from monitor.core.alarms import Alarms, Life, Rule, Track
 from monitor.core.blocks import NS, Alarm, Event, Floats, Ints, Kind
-from monitor.core.plateaus import FLAT, OFF, SATURATED_S, Change, Plateaus
+from monitor.core.plateaus import FLAT, OFF, SATURATED_S, Plateaus
 from monitor.core.windows import seconds_to_samples
 
 Bools = NDArray[np.bool_]
+_Found = tuple[int, int, int, bool, int]
+"""See plateaus.Change; and the channel."""
 Told = Event | Alarm
 """What is told of a signal itself."""
 
@@ -52,6 +54,7 @@ class Span:
     fault: int
     onset_ns: int
     known_ns: int
+    channel: int = 0
     end_ns: int = _ALWAYS
 
 
@@ -62,6 +65,8 @@ class Sound(NamedTuple):
     end: int
     anew_ns: int | None
     """Time of the first one, where a fault lies before it and windows begin anew."""
+    lead: int = 0
+    """The channel to look at."""
 
 
 class Quality:
@@ -79,6 +84,11 @@ class Quality:
         self._due: dict[int, list[int]] = {}
         """When a track will have been above or below its level for long enough: a heap of times, by stream."""
         self._faulty: set[int] = set()
+        """Streams of which nothing can be looked at."""
+        self.leads = np.ones(capacity, np.int64)
+        """How many channels can stand in for each other."""
+        self._lead = np.zeros(capacity, np.int64)
+        """The one that is looked at."""
         self.base = np.zeros(capacity, np.int64)
         """Sample of the segment at which what is sound last began."""
         self._unsure: set[int] = set()
@@ -115,12 +125,14 @@ class Quality:
         self._unsure.add(slot)
         self.alarms.live_on(slot, lives)
 
-    def start(self, slot: int, rate_hz: float, t_ns: int, *, is_on: bool = True) -> None:
+    def start(self, slot: int, rate_hz: float, t_ns: int, *, is_on: bool = True, leads: int = 1) -> None:
         """Begin a new segment of the stream in `slot`, all of whose samples are in; its first lies at `t_ns`.
 
-        `is_on` says whether faults are looked for in it.
+        `is_on` says whether faults are looked for in it. Of several `leads` one is enough: while the one that is
+        looked at is at fault, another one is.
         """
-        self._is_on[slot] = is_on
+        self._is_on[slot], self.leads[slot] = is_on, leads
+        self._lead[slot] %= leads
         if self._index[slot]:
             self._end(slot, self._newest_ns(slot), range(_STALE))
         for channel in self._channels:
@@ -143,7 +155,7 @@ class Quality:
         first = self._index[slots]
         self._index[slots] += values.shape[1]
         changes = [change for change in self._look(slots, values, rate_hz) if self._is_on[slots[change[0]]]]
-        rows = {change[0] for change in changes}
+        rows = {change[0] for change in changes} | set(np.flatnonzero(self._lead[slots]).tolist())
         if self._faulty:
             rows |= set(np.flatnonzero(np.isin(slots, list(self._faulty))).tolist())
         sound = {
@@ -155,27 +167,29 @@ class Quality:
                 self._wait(slot, self._newest_ns(slot))
         return sound
 
-    def _cut(self, slot: int, first: int, samples: int, changes: Sequence[Change]) -> list[Sound]:
+    def _cut(self, slot: int, first: int, samples: int, changes: Sequence[_Found]) -> list[Sound]:
         """What is sound of `samples` of a stream, the first of which is the `first` of its segment."""
         found, begin, anew_ns = [], 0, None
-        for _, at, fault, begins in [*changes, (0, samples, -1, True)]:
-            was = slot in self._faulty
-            if fault >= 0:
-                self._change(slot, first + at, fault, begins=begins)
-            if not was and (slot in self._faulty or fault < 0):
-                found.append(Sound(begin, min(at + 1, samples), anew_ns))
-            elif was and slot not in self._faulty:
-                begin, anew_ns = at, self._time_ns(slot, first + at)
-                self.base[slot] = first + at
-        return [piece for piece in found if piece.begin < piece.end]
+        for _, at, fault, begins, channel in changes:
+            was, lead = slot in self._faulty, int(self._lead[slot])
+            self._change(slot, first + at, fault, channel, begins=begins)
+            now, after = slot in self._faulty, at + int(begins)
+            if not was and (now or self._lead[slot] != lead):
+                found.append(Sound(begin, after, anew_ns, lead))
+            if not now and (was or self._lead[slot] != lead):
+                begin, anew_ns = after, self._time_ns(slot, first + after)
+                self.base[slot] = first + after
+        if slot not in self._faulty:
+            found.append(Sound(begin, samples, anew_ns, int(self._lead[slot])))
+        return found
 
-    def _look(self, slots: Ints, values: Floats, rate_hz: float) -> list[Change]:
+    def _look(self, slots: Ints, values: Floats, rate_hz: float) -> list[_Found]:
         """What changes in these samples, in order of time for each stream."""
         flat = _flat_samples(rate_hz)
         while len(self._channels) < values.shape[2]:
             self._channels.append(Plateaus(self._capacity))
         return sorted(
-            change
+            (*change, number)
             for number in range(values.shape[2])
             for change in self._channels[number].step(slots, values[:, :, number], rate_hz, flat)
         )
@@ -188,37 +202,45 @@ class Quality:
             self._expect(slot, now_ns, SETTLE_S)
             self._expect(slot, now_ns, SETTLE_S + track.rule.clear_s)
 
-    def _change(self, slot: int, index: int, fault: int, *, begins: bool) -> None:
+    def _change(self, slot: int, index: int, fault: int, channel: int, *, begins: bool) -> None:
         t_ns = self._time_ns(slot, index)
         self._wait(slot, t_ns)
         if not begins:
-            self._end(slot, t_ns, _CLINGING if fault in _CLINGING else (fault,))
+            self._end(slot, t_ns, _CLINGING if fault in _CLINGING else (fault,), channel)
             return
         rate_hz = float(self._rate_hz[slot])
         back = _flat_samples(rate_hz) - 1 if fault in _CLINGING else round(SATURATED_S * rate_hz)
         onset_ns = self._time_ns(slot, max(index - back, 0))
-        self._begin(slot, Span(fault, onset_ns, t_ns))
+        self._begin(slot, Span(fault, onset_ns, t_ns, channel))
 
     def _begin(self, slot: int, span: Span) -> None:
         self._spans.setdefault(slot, deque(maxlen=_KEPT)).append(span)
         self._until_ns[slot] = _ALWAYS
-        self._note_whether_faulty(slot)
+        self._choose(slot)
         self._step(slot, span.fault, span.known_ns, 1.0)
         self._expect(slot, span.known_ns, self.alarms.tracks[span.fault].rule.hold_s)
 
-    def _end(self, slot: int, t_ns: int, faults: Sequence[int]) -> None:
-        """What is on of `faults` ends."""
+    def _end(self, slot: int, t_ns: int, faults: Sequence[int], channel: int | None = None) -> None:
+        """What is on of `faults` ends, on one channel or on all."""
         spans = self._spans.get(slot, ())
         for span in spans:
-            if span.end_ns == _ALWAYS and span.fault in faults:
+            if span.end_ns == _ALWAYS and span.fault in faults and channel in (None, span.channel):
                 span.end_ns = t_ns
+                if any(other.end_ns == _ALWAYS and other.fault == span.fault for other in spans):
+                    continue  # of another channel it is still true
                 self._step(slot, span.fault, t_ns, 0.0)
                 self._expect(slot, t_ns, self.alarms.tracks[span.fault].rule.clear_s)
         self._until_ns[slot] = max((span.end_ns for span in spans), default=_NEVER)
-        self._note_whether_faulty(slot)
+        self._choose(slot)
 
-    def _note_whether_faulty(self, slot: int) -> None:
-        if any(label != "stale" for label in self.labels(slot)):
+    def _choose(self, slot: int) -> None:
+        """Which channel to look at, and whether there is one."""
+        spans = self._spans.get(slot, ())
+        bad = {span.channel for span in spans if span.end_ns == _ALWAYS and span.fault != _STALE}
+        if self.leads[slot] > 1 and int(self._lead[slot]) in bad:
+            good = set(range(int(self.leads[slot]))) - bad
+            self._lead[slot] = min(good, default=self._lead[slot])
+        if int(self._lead[slot]) in bad or (bad and self.leads[slot] == 1):
             self._faulty.add(slot)
         else:
             self._faulty.discard(slot)

@@ -233,3 +233,34 @@ def test_a_stream_that_sends_seldom_is_silent_later_and_one_may_be_left_in_peace
         silent, back = staleness.look(np.array([blocks, 1]), after_s, now_s)
         told += [(now_s, silent, back)] if silent or back else []
     assert told == [(5.5, [0], []), (8.0, [], [0]), (52.0, [0], [])]
+
+
+@pytest.mark.parametrize("size", [1, 50, 3000])
+def test_while_one_lead_is_off_another_is_looked_at(make_card, size):
+    values = np.stack((noisy(3000), 100 + noisy(3000, 1)), axis=1)
+    values[1000:2000, 0] = 7.0  # the first is off, then for a while both
+    values[1500:1800, 1] = 0.0
+    seen = []
+
+    def model(batch):
+        seen.extend(
+            (round(t_ns / NS * SLOW), window[-1, 0])
+            for t_ns, window in zip(batch.t_ns, batch.windows, strict=True)
+        )
+        return spikes(np.zeros_like(batch.windows))
+
+    plan = Plan(models=("m",), any_lead=True)
+    engine, told = Engine({"m": make_card("classify")}, lambda _: plan, max_streams=1), []
+    for at in range(0, len(values), size):
+        engine.push(Block("s", values[at : at + size], "r", at, round(at * NS / SLOW), SLOW), 0, 0)
+        while (batch := engine.ready("m", 64)) is not None:
+            engine.conclude(batch, model(batch))
+        told += engine.signals()
+    by_lead = {lead: [at for at, value in seen if (value > 50) == lead] for lead in (False, True)}
+    # Known 30 samples after it began; a window is full 10 samples later.
+    assert max(at for at in by_lead[False] if at < 1500) < 1030 <= min(by_lead[True]) < 1045
+    assert not any(1530 < at < 1800 for at, _ in seen)
+    assert max(by_lead[True]) > 2900  # there is no need to go back
+    assert [label for label, _ in events(told)] == ["lead-off"]  # one alarm, as long as any lead is off
+    over = [n.changed_ns / NS for n in told if isinstance(n, Alarm) and n.state == "cleared"]
+    assert over == [2000 / SLOW + 1]
