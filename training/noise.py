@@ -2,8 +2,7 @@
 
 Recordings are shown to the model as they are and with noise of growing strength, and every half second it is
 asked whether a beat in the window was missed or made up. A logistic regression on
-`monitor.core.noisiness.FIGURES` learns that, and the level is set on recordings left out in turn, so that
-signals with little noise are hardly ever given up.
+`monitor.core.noisiness.FIGURES` learns that.
 """
 
 from __future__ import annotations
@@ -35,10 +34,8 @@ from training.records import Raw, noisy_copy
 
 DECIBEL = (12.0, 6.0, 0.0, -6.0, -12.0, -18.0, -30.0)
 """How far the noise lies below the signal: from hardly any to nothing else."""
-LITTLE = 6.0
-"""Where noise lies so far below, it must not be told."""
-SPARED = 0.999
-"""Share of the half seconds with little noise in which it is not."""
+LEVEL = 0.5
+"""Noise is told where it is more likely than not that a beat in the window was missed or made up."""
 _RIDGE = 1e-4
 
 
@@ -79,7 +76,7 @@ def learn_noise(
                 shown.append(_show(asked, card, recording, noise.name, decibel, values))
         say(f"{recording.name}: {sum(len(one.is_wrong) for one in shown)} windows")
     learned = _fit(shown, sorted({Path(path).name for path in noises}))
-    for line in table(shown, learned):
+    for line in table(shown):
         say(line)
     return asked, learned
 
@@ -145,21 +142,10 @@ def _wrong_s(recording: Recording, seen_s: Doubles) -> Doubles:
 
 
 def _fit(shown: Sequence[Shown], noises: Sequence[str]) -> Noisiness:
-    """Fitted on all, the level set on recordings that were left out in turn."""
-    names = sorted({one.recording for one in shown})
-    spared = []
-    for name in names:
-        weights, bias = _regression([one for one in shown if one.recording != name])
-        odds = Noisiness(weights=weights, bias=bias, level=0.5)
-        spared += [
-            _smooth(one.figures @ np.array(odds.weights) + odds.bias)
-            for one in shown
-            if one.recording == name and one.decibel >= LITTLE
-        ]
-    level = float(np.quantile(np.concatenate(spared), SPARED))
     weights, bias = _regression(shown)
-    said = f"{', '.join(names)}; noise {', '.join(noises)} at {DECIBEL[0]:g} to {DECIBEL[-1]:g} dB"
-    return Noisiness(weights=weights, bias=bias, level=float(1 / (1 + np.exp(-level))), learned_from=said)
+    names = ", ".join(sorted({one.recording for one in shown}))
+    said = f"{names}; noise {', '.join(noises)} at {DECIBEL[0]:g} to {DECIBEL[-1]:g} dB"
+    return Noisiness(weights=weights, bias=bias, level=LEVEL, learned_from=said)
 
 
 def _regression(shown: Sequence[Shown]) -> tuple[tuple[float, float, float, float, float], float]:
@@ -191,13 +177,21 @@ def _smooth(odds: Doubles) -> Doubles:
     return smooth
 
 
-def table(shown: Sequence[Shown], noise: Noisiness) -> list[str]:
-    """By noise and strength: share of half seconds in which it is told, and in which the model is wrong."""
-    level = float(np.log(noise.level / (1 - noise.level)))
+def table(shown: Sequence[Shown]) -> list[str]:
+    """By noise and strength: share of half seconds in which it is told, and in which the model is wrong.
+
+    Each recording is judged by what was learned from all others.
+    """
+    level = float(np.log(LEVEL / (1 - LEVEL)))
+    told: dict[tuple[str, float], list[tuple[Bools, Bools]]] = {}
+    for name in sorted({one.recording for one in shown}):
+        weights, bias = _regression([one for one in shown if one.recording != name])
+        for one in shown:
+            if one.recording == name:
+                odds = _smooth(one.figures @ np.array(weights) + bias)
+                told.setdefault((one.noise, one.decibel), []).append((odds >= level, one.is_wrong))
     lines = ["noise   dB    told   wrong"]
-    for kind, decibel in sorted({(one.noise, one.decibel) for one in shown}, key=lambda key: (key[0], -key[1])):
-        some = [one for one in shown if (one.noise, one.decibel) == (kind, decibel)]
-        odds = np.concatenate([_smooth(one.figures @ np.array(noise.weights) + noise.bias) for one in some])
-        wrong = np.concatenate([one.is_wrong for one in some])
-        lines.append(f"{kind:6s}{decibel:5.0f} {np.mean(odds >= level):7.2%} {wrong.mean():7.2%}")
+    for (kind, decibel), some in sorted(told.items(), key=lambda item: (item[0][0], -item[0][1])):
+        says, wrong = (np.concatenate(part) for part in zip(*some, strict=True))
+        lines.append(f"{kind:6s}{decibel:5.0f} {says.mean():7.2%} {wrong.mean():7.2%}")
     return lines
