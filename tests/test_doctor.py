@@ -15,6 +15,9 @@ import tomllib
 
 import pytest
 
+from monitor import checkup
+from monitor.config import Config, Mqtt, load_config
+from monitor.inference import find_models
 from tests.conftest import free_port
 from tests.documents import ROOT, daemon, surroundings
 
@@ -46,14 +49,12 @@ def test_a_machine_that_is_fine(environment):
     assert all(finding["do"] for finding in found.values() if finding["verdict"] != "fine")
 
 
-def test_every_extra_is_looked_at_and_has_a_purpose(environment):
-    from monitor.checkup import PURPOSES
-
+def test_every_extra_is_looked_at_and_has_a_purpose():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) <= set(PURPOSES)
-    found = examine(environment)
+    assert set(project["optional-dependencies"]) <= set(checkup.PURPOSES)
+    found = {finding.what for finding in checkup.packages()}
     installed = {what.removeprefix("extra ") for what in found if what.startswith("extra ")}
-    assert {"dashboard", "demo", "train"} <= installed <= set(PURPOSES)
+    assert {"dashboard", "demo", "train"} <= installed <= set(checkup.PURPOSES)
 
 
 def test_for_people_it_says_what_to_do(environment):
@@ -72,9 +73,11 @@ def test_a_port_that_is_taken(environment):
     assert "--set zeromq.listen=" in found["zeromq.listen"]["do"]
 
 
-def test_a_socket_whose_path_is_too_long(environment, tmp_path):
-    found = examine(environment, expect=1, FEED__CONTROL=f"ipc://{tmp_path}/{'x' * 120}")
-    assert "107 bytes" in found["feed.control"]["found"]
+def test_a_socket_whose_path_is_too_long(tmp_path):
+    config = load_config(None, {}, [("feed.control", f"ipc://{tmp_path}/{'x' * 120}")])[0]
+    (finding,) = (finding for finding in checkup.sockets(config) if finding.what == "feed.control")
+    assert finding.verdict == "bad"
+    assert "107 bytes" in finding.found
 
 
 def test_a_running_daemon_is_found_and_left_alone(environment):
@@ -85,35 +88,35 @@ def test_a_running_daemon_is_found_and_left_alone(environment):
         assert examine(environment)["daemon"]["verdict"] == "fine"  # still
 
 
-def test_a_model_that_was_changed(environment, tmp_path):
-    from monitor.inference import find_models
-
+def test_a_model_that_was_changed(tmp_path):
     content = bytearray(find_models(None)["sine-spikes"].read_bytes())
     content[-40] ^= 0xFF
     (tmp_path / "mine.onnx").write_bytes(content)
-    found = examine(environment, expect=1, MODELS=str(tmp_path))
-    assert found["model mine"]["verdict"] == "bad"
-    assert "sine-spikes" in found["models"]["found"]
+    bad, fine = checkup.models(load_config(None, {}, [("models", str(tmp_path))])[0])
+    assert (bad.what, bad.verdict) == ("model mine", "bad")
+    assert "sine-spikes" in fine.found
 
 
-def test_a_model_that_nobody_has(environment, tmp_path):
+def test_a_model_that_nobody_has(tmp_path):
     settings = tmp_path / "m.toml"
     settings.write_text('[[streams]]\nname = "a"\nmodels = ["nowhere"]\n')
-    found = examine(environment, "--config", str(settings), expect=1)
-    assert "nowhere" in found["models"]["found"]
+    *_, finding = checkup.models(load_config(settings, {})[0])
+    assert finding.verdict == "bad"
+    assert "nowhere" in finding.found
 
 
-def test_a_folder_that_is_not_there(environment, tmp_path):
-    found = examine(environment, expect=1, ALARM_LOG__PATH=str(tmp_path / "no" / "log.db"))
-    assert "alarm_log.path" in found["disk"]["do"]
+def test_a_folder_that_is_not_there(tmp_path):
+    (finding,) = checkup.disk(load_config(None, {}, [("alarm_log.path", str(tmp_path / "no" / "log.db"))])[0])
+    assert finding.verdict == "bad"
+    assert "alarm_log.path" in finding.do
 
 
 @pytest.mark.broker
-def test_a_broker_that_is_there_and_one_that_is_not(environment, broker):
-    found = examine(environment, MQTT__HOST="127.0.0.1", MQTT__PORT=str(broker.port))
-    assert found["mqtt"]["verdict"] == "fine"
-    found = examine(environment, expect=1, MQTT__HOST="127.0.0.1", MQTT__PORT=str(free_port()))
-    assert "mqtt.host" in found["mqtt"]["do"]
+async def test_a_broker_that_is_there_and_one_that_is_not(broker):
+    assert (await checkup.broker(Mqtt(host="127.0.0.1", port=broker.port), "m")).verdict == "fine"
+    finding = await checkup.broker(Mqtt(host="127.0.0.1", port=free_port()), "m")
+    assert finding.verdict == "bad"
+    assert "mqtt.host" in finding.do
 
 
 def test_a_wrong_configuration_is_wrong_usage(environment):
@@ -151,9 +154,6 @@ def test_a_terminal(size, changes, verdict, said):
 
 
 def test_a_package_that_cannot_be_loaded_is_bad_and_the_rest_is_left_out(monkeypatch):
-    from monitor import checkup
-    from monitor.config import Config
-
     monkeypatch.setitem(checkup.NEEDED, "onnxruntime", "no_such_module")
     found = checkup.examine(Config(), {}, None)
     assert found[-1].what == "terminal"
@@ -163,8 +163,6 @@ def test_a_package_that_cannot_be_loaded_is_bad_and_the_rest_is_left_out(monkeyp
 
 
 def test_the_clock(monkeypatch):
-    from monitor import checkup
-
     monkeypatch.setattr(checkup.time, "gmtime", lambda: __import__("datetime").datetime(1970, 1, 1).utctimetuple())
     (finding,) = checkup.clock()
     assert finding.verdict == "bad"

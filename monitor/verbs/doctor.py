@@ -14,7 +14,7 @@ import msgspec
 from monitor.verbs.options import as_json, config_options, configured, key_option
 
 if TYPE_CHECKING:
-    from monitor.checkup import Finding
+    from monitor.reach import Finding
 
 _COLOURS = {"fine": "green", "note": "yellow", "bad": "red"}
 
