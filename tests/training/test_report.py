@@ -146,6 +146,12 @@ def test_a_run_without_learning_rates_says_so(tmp_path: Path) -> None:
     assert "did not write its learning rate down" in report(run).read_text()
 
 
+def test_a_run_that_an_exercise_kept_has_no_epochs(tmp_path: Path) -> None:
+    run = fit(tiny("forecast"), None, tmp_path)
+    (run / "metrics.jsonl").write_text('{"epoch": 8, "seconds": 1.0, "mse": 0.1}\n')
+    assert "No epoch was written down" in report(run).read_text()
+
+
 def test_the_verb_and_what_it_refuses(tmp_path: Path) -> None:
     run = fit(tiny("forecast"), None, tmp_path)
     result = CliRunner().invoke(cli, ["report", str(run), "--out", str(tmp_path / "r.html")])
