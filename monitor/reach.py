@@ -1,4 +1,4 @@
-"""What `monitor doctor` asks the network: does a daemon answer, are its addresses free, does the broker let us in."""
+"""What `monitor doctor` asks the network: is a daemon there, are its addresses free, does the broker let us in."""
 
 from __future__ import annotations
 
