@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
+import urllib.parse
+import urllib.request
 
 import pytest
 import yaml
@@ -13,7 +16,8 @@ import yaml
 from monitor.core.wire import LedgerCounts, Status, StreamState
 from monitor.metrics import daemon_metrics, exposition, stream_metrics
 from monitor.telemetry import Telemetry
-from tests.documents import ROOT
+from tests.conftest import free_port, wait_until
+from tests.documents import ROOT, daemon, run, surroundings
 
 PROMETHEUS, GRAFANA = ROOT / "deploy" / "prometheus", ROOT / "deploy" / "grafana"
 RULES = [
@@ -124,3 +128,52 @@ def test_promtool_reads_what_the_panels_ask(tmp_path):
     rules = [{"record": f"panel_{i}", "expr": expr} for i, expr in enumerate(asked)]
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     promtool("check", "rules", "panels.yml", cwd=tmp_path)
+
+
+def asked_of(port: int, query: str) -> list[dict]:
+    """What Prometheus answers."""
+    url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    with urllib.request.urlopen(url, timeout=5) as page:
+        return json.load(page)["data"]["result"]
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_scrapes_a_real_daemon_and_every_panel_has_something_to_show(tmp_path):
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed: no scrape is tried")
+    http, port = free_port(), free_port()
+    for name in ("prometheus.yml", "rules.yml"):
+        text = (PROMETHEUS / name).read_text().replace("monitor:9464", f"127.0.0.1:{http}")
+        text = text.replace("127.0.0.1:9090", f"127.0.0.1:{port}").replace("interval: 10s", "interval: 500ms")
+        (tmp_path / name).write_text(text)
+    command = [
+        "prometheus",
+        "--config.file",
+        tmp_path / "prometheus.yml",
+        "--storage.tsdb.path",
+        tmp_path / "tsdb",
+    ]
+    environment = surroundings(tmp_path, HTTP__LISTEN=f"127.0.0.1:{http}")
+    with daemon(environment), (tmp_path / "log").open("wb") as log:
+        address = ["--web.listen-address", f"127.0.0.1:{port}"]
+        prometheus = subprocess.Popen([*command, *address], stdout=log, stderr=log)
+        try:
+            run("monitor simulate noisy-sine --spikes 60 --for 120 --speed 0", environment)
+
+            def is_scraped():
+                with contextlib.suppress(OSError, ValueError):
+                    (series, *_) = asked_of(port, 'foretrace_samples_received_total{stream="sine/1"}[10s]')
+                    return len(series["values"]) > 3
+                return False
+
+            wait_until(is_scraped, "a few scrapes")
+            for panel in panels():
+                for target in panel["targets"]:
+                    query = target["expr"].replace("$__rate_interval", "10s")
+                    query = query.replace("$instance", ".*").replace("$stream", ".*")
+                    if "feed_dropped" not in query:  # of MQTT, which this daemon has none of
+                        assert asked_of(port, query), (panel["title"], query)
+            assert asked_of(port, 'ALERTS{alertname="ForetraceDown"}') == []
+        finally:
+            prometheus.terminate()
+            prometheus.wait(10)
