@@ -185,7 +185,7 @@ def table(shown: Sequence[Shown]) -> list[str]:
     level = float(np.log(LEVEL / (1 - LEVEL)))
     told: dict[tuple[str, float], list[tuple[Bools, Bools]]] = {}
     for name in sorted({one.recording for one in shown}):
-        weights, bias = _regression([one for one in shown if one.recording != name])
+        weights, bias = _regression([one for one in shown if one.recording != name] or shown)
         for one in shown:
             if one.recording == name:
                 odds = _smooth(one.figures @ np.array(weights) + bias)
