@@ -27,6 +27,8 @@ VERBS = {
     "config": ("monitor.verbs.daemon", "Print the configuration that would be used."),
     "doctor": ("monitor.verbs.doctor", "Look whether this machine can run it, and say what to do."),
     "completions": ("monitor.verbs.completions", "Print what lets a shell complete commands and options."),
+    "worker": ("monitor.verbs.cluster", "Run a worker of a cluster, for more streams than one machine takes."),
+    "cluster": ("monitor.verbs.cluster", "Look at a cluster, bring samples into it, watch what comes out."),
     "bench": ("monitor.verbs.bench", "Measure what the monitor costs on this machine."),
 }
 """Name -> module that holds the command of that name, and its line in --help."""

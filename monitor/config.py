@@ -10,8 +10,9 @@ are never shown.
 
 from __future__ import annotations
 
+import itertools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,6 +65,8 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     keepalive_s: Count = 15
     reconnect_max_s: Positive = 30.0
     """Longest wait between two attempts to connect."""
+    alternatives: tuple[str, ...] = ()
+    """HOST:PORT of other listeners of the same broker, where it is a cluster: tried in turn when one is lost."""
     redelivery_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 5.0
     """At QoS 1 a block that comes too early waits so long for those before it: after a restart some brokers go on
     with what is new, and deliver again only later what was not acknowledged."""
@@ -77,6 +80,15 @@ class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("ca_file, cert_file and key_file count with `tls = true` only")
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file go together")
+        for other in self.alternatives:
+            if not (other.rpartition(":")[0] and other.rpartition(":")[2].isdecimal()):
+                raise ValueError(f"alternatives: expected HOST:PORT, got {other!r}")
+
+    def listeners(self) -> Iterator[Mqtt]:
+        """The same settings for the broker's listeners, one after the other, round and round."""
+        places = [(self.host, self.port)]
+        places += [(other.rpartition(":")[0], int(other.rpartition(":")[2])) for other in self.alternatives]
+        return (msgspec.structs.replace(self, host=host, port=port) for host, port in itertools.cycle(places))
 
     def __repr__(self) -> str:
         """Without the password: a repr ends up in logs."""
@@ -179,6 +191,28 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Keep the newest samples, too: as many seconds as `feed.history_s`."""
 
 
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Beyond one machine: what workers, bridge and gateway need to know; `monitor run` does not look at it."""
+
+    servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)
+    """NATS servers with JetStream; one that answers tells of the others."""
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    """Into which streams are divided; settled when the first worker makes the streams of the cluster."""
+    partition_streams: Count = 512
+    """Streams that one partition takes at most."""
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 3
+    """Servers that hold a copy of everything; 1 where there is one server."""
+    retention_s: Positive = 3600.0
+    """For how long samples are kept for workers that are behind, and to look back at."""
+    snapshot_s: Positive = 2.0
+    """A partition's whole state is stored so often; who takes over lives through what came since then."""
+    username: str = ""
+    password_file: str = ""
+    """File whose first line is the password."""
+    ca_file: str = ""
+    """Certificates (PEM) that may sign the servers'; for servers named tls://."""
+
+
 class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to do with the streams whose names match; the first entry that matches counts."""
 
@@ -237,6 +271,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     alarm_log: AlarmLog = AlarmLog()
     state: State = State()
     http: Http = Http()
+    cluster: Cluster = Cluster()
     log: Log = Log()
     streams: tuple[StreamRule, ...] = DEFAULT_STREAMS
     alarms: tuple[Rule, ...] = ()

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "training", "textual", "onnx", "scipy", "matplotlib", "wfdb", "pandas", "sleepecg"}
+HEAVY = {"torch", "training", "textual", "onnx", "scipy", "matplotlib", "wfdb", "pandas", "sleepecg", "nats"}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -86,10 +86,10 @@ class MqttFeed:
         """Connect and publish for ever; reconnect when the broker is lost."""
         backoff = Backoff(self._settings.reconnect_max_s)
         status = f"{self._prefix}/monitor/status"
-        while True:
+        for listener in self._settings.listeners():
             will = aiomqtt.Will(status, self._offline, qos=1, retain=True)
             try:
-                client = open_client(self._settings, f"{self._name}-out", clean=True, will=will)
+                client = open_client(listener, f"{self._name}-out", clean=True, will=will)
                 async with client:
                     backoff.reset()
                     self._connected = True

@@ -38,12 +38,12 @@ class MqttSource:
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """See Source.deliveries; a lost broker is waited for, and sends again what was not acknowledged."""
         backoff = Backoff(self._settings.reconnect_max_s)
-        while True:
-            client = open_client(self._settings, f"{self._name}-in", clean=False)
+        for listener in self._settings.listeners():
+            client = open_client(listener, f"{self._name}-in", clean=False)
             client._client.manual_ack_set(True)  # noqa: SLF001 see the head of the file
             try:
                 async with client:
-                    log.info("mqtt: connected to %s:%d", self._settings.host, self._settings.port)
+                    log.info("mqtt: connected to %s:%d", listener.host, listener.port)
                     backoff.reset()
                     for levels in ("+", "+/+", "+/+/+"):
                         await client.subscribe(f"{self._prefix}/{levels}/samples", self._settings.qos)
@@ -56,7 +56,7 @@ class MqttSource:
                         )
             except aiomqtt.MqttError as error:
                 self.connected = False
-                log.warning("mqtt: %s:%d: %s; trying again", self._settings.host, self._settings.port, error)
+                log.warning("mqtt: %s:%d: %s; trying again", listener.host, listener.port, error)
                 await backoff.wait()
 
     def _message(self, message: aiomqtt.Message) -> Message:

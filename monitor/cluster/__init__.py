@@ -1,0 +1,1 @@
+"""Beyond one machine: the same engine on NATS JetStream (docs/cluster.md)."""

@@ -1,0 +1,204 @@
+"""A partition's engine: messages in, in their order, and what they caused out.
+
+No waiting and no sockets, and no hop is ever skipped: what comes faster than it can be inferred waits in the
+cluster. What a shard says depends on its messages alone, not on how they were cut into deliveries, on when they
+came, or on which worker it lives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from monitor import __version__
+from monitor.cluster.frozen import freeze, thaw
+from monitor.config import Config
+from monitor.core.blocks import Alarm, Beat, Block, Event
+from monitor.core.bulk import Decoder
+from monitor.core.engine import Engine
+from monitor.core.errors import SchemaError
+from monitor.core.judging import Notice
+from monitor.core.memory import Saved
+from monitor.core.wire import StreamState
+from monitor.inference import Model, second_tiers
+from monitor.sinks import Sink
+
+_ENOUGH = 2**15
+"""Samples after which windows are inferred before more is taken in: the lanes' queues never overflow."""
+
+
+class Entry(NamedTuple):
+    """One message of a partition."""
+
+    seq: int
+    """Its place in the stream of all samples."""
+    stream: str
+    payload: bytes
+    at_ns: int
+    """When the cluster stored it: the same for everybody who ever reads it."""
+    acknowledges: str = ""
+    """The id of an alarm that somebody acknowledges, `*` for all; such a message holds no samples."""
+
+
+@dataclass
+class Outcome:
+    """What some messages caused, in order."""
+
+    notices: list[Event | Alarm] = field(default_factory=list)
+    beats: list[Beat] = field(default_factory=list)
+    refused: list[SchemaError] = field(default_factory=list)
+    samples: int = 0
+    windows: int = 0
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    """A shard as bytes."""
+
+    version: str
+    """Of the models and of the way they are run; only a shard of the same goes on from `engine`."""
+    engine: bytes
+    saved: list[Saved]
+    """What any shard can go on from: books, calibration, alarms; its windows warm up again."""
+
+
+def build_engine(config: Config, models: Mapping[str, Model]) -> Engine:
+    """An engine for one partition."""
+    return Engine(
+        {name: model.card for name, model in models.items()},
+        config.plan_of,
+        rules=config.alarms,
+        max_streams=config.cluster.partition_streams,
+        max_waiting=config.inference.max_waiting,
+        leapfrog=config.inference.leapfrog(models),
+        seconds=second_tiers(models),
+    )
+
+
+class Shard:
+    """See the head of the file."""
+
+    def __init__(self, config: Config, models: Mapping[str, Model], pristine: Engine) -> None:
+        """`pristine` is an engine of the same configuration that nothing was ever pushed into."""
+        self._config, self._models, self._pristine = config, models, pristine
+        self.engine = build_engine(config, models)
+        self._decoder = Decoder()
+        self.position = 0
+        """The `seq` of the last message taken."""
+
+    def take(self, entries: Sequence[Entry], sink: Sink | None = None) -> Outcome:
+        """Push these messages and conclude everything that they caused; those that were taken before are left out.
+
+        `sink` hears of blocks and conclusions as they come.
+        """
+        outcome, done = Outcome(), 0
+        for entry in entries:
+            if entry.seq <= self.position:
+                continue
+            self.position = entry.seq
+            if entry.acknowledges:
+                self._conclude(outcome, sink)
+                outcome.notices += self.engine.acknowledge(entry.acknowledges.strip("*"))
+            else:
+                self._push(entry, outcome, sink)
+            if outcome.samples >= done + _ENOUGH:
+                self._conclude(outcome, sink)
+                done = outcome.samples
+        self._conclude(outcome, sink)
+        return outcome
+
+    def _push(self, entry: Entry, outcome: Outcome, sink: Sink | None) -> None:
+        blocks, is_whole = self._decoder.decode(
+            [(entry.payload, entry.stream)], max_samples=self._config.limits.block_samples
+        )
+        for block in blocks:
+            if isinstance(block, SchemaError):
+                self._refuse(block, outcome)
+                continue
+            mark = time.monotonic_ns()
+            if is_whole and (taken := self.engine.follow(block, mark)) is not None:
+                self._taken(taken, outcome, sink)
+            else:
+                self._admit(block, entry.at_ns, mark, outcome, sink)
+        while self.engine.holds and (held := self.engine.due(entry.at_ns)) is not None:
+            self._admit(held.block, held.arrived_ns, held.mark, outcome, sink, is_due=True)
+
+    def _admit(
+        self, block: Block, now_ns: int, mark: int, outcome: Outcome, sink: Sink | None, *, is_due: bool = False
+    ) -> None:
+        try:
+            taken, events = self.engine.push(block, now_ns, mark, is_due=is_due)
+        except SchemaError as error:
+            self._refuse(error, outcome)
+            return
+        if taken is not None:
+            self._taken(taken, outcome, sink)
+        self._note(events, outcome)
+
+    def _taken(self, block: Block, outcome: Outcome, sink: Sink | None) -> None:
+        outcome.samples += len(block.values)
+        if sink is not None:
+            sink.block(block)
+
+    def _refuse(self, error: SchemaError, outcome: Outcome) -> None:
+        self.engine.refuse(error.stream)
+        outcome.refused.append(error)
+
+    def _conclude(self, outcome: Outcome, sink: Sink | None) -> None:
+        """Infer everything that waits."""
+        for name, model in self._models.items():
+            limit = self.engine.lanes[name].batch_limit(self._config.inference.max_batch)
+            while (batch := self.engine.ready(name, limit)) is not None:
+                conclusion = self.engine.conclude(*self.engine.infer(batch, model))
+                outcome.windows += len(conclusion.batch)
+                if sink is not None:
+                    sink.conclusion(self.engine, conclusion)
+                self._note([notice for _, notice in conclusion.notices], outcome)
+
+    def _note(self, notices: Sequence[Notice], outcome: Outcome) -> None:
+        for notice in notices:
+            if isinstance(notice, Beat):
+                outcome.beats.append(notice)
+            else:
+                outcome.notices.append(notice)
+
+    def states(self) -> list[StreamState]:
+        """How the streams of this partition are doing."""
+        return self.engine.states()
+
+    @property
+    def version(self) -> str:
+        """What `Frozen.version` must be for a shard to go on from it."""
+        inference = self._config.inference
+        cards = sorted(model.card.ident for model in self._models.values())
+        how = f"{inference.mode} {inference.modes} {inference.states}"
+        return f"{__version__} {cards} {how} {self._config.cluster.partition_streams}"
+
+    def freeze(self) -> bytes:
+        """Everything, between two calls of `take`."""
+        memory = self.engine.memory
+        frozen = Frozen(self.version, freeze(self.engine, self._pristine), memory.learn(memory.save()))
+        return msgspec.msgpack.encode(frozen)
+
+    def thaw(self, data: bytes, position: int) -> bool:
+        """Go on where a shard that was frozen was; False when only its books could be taken over.
+
+        Raises SchemaError for bytes that are no frozen shard.
+        """
+        try:
+            frozen = msgspec.msgpack.decode(data, type=Frozen)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise SchemaError(f"expected a frozen shard, got {len(data)} bytes that are none: {error}") from error
+        self.position = position
+        if frozen.version == self.version:
+            try:
+                thaw(frozen.engine, self.engine)
+            except SchemaError:  # another version of this program wrote it
+                self.engine = build_engine(self._config, self._models)
+            else:
+                return True
+        self.engine.memory.resume(frozen.saved)
+        return False

@@ -1,0 +1,210 @@
+"""A worker: asks for partitions, goes on with those it is given, and tells the others how many it has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+
+from monitor.cluster import balance
+from monitor.cluster.jetstream import JetStream, Overtaken, Refused, Unanswered, connected
+from monitor.cluster.layout import WORKERS, make_streams
+from monitor.cluster.partition import Partition
+from monitor.cluster.pull import Delivered, Pull
+from monitor.cluster.shard import Shard, build_engine
+from monitor.config import Config
+from monitor.inference import Model
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 0.2
+IDLE_S = 0.5
+_MAKE_S = 30.0
+"""For so long a cluster that has no leader yet is waited for."""
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """What a worker says of itself."""
+
+    worker: str
+    partitions: list[int]
+    streams: int = 0
+    samples: int = 0
+    """Since it started."""
+    leaving: bool = False
+
+
+class Worker:
+    """See the head of the file."""
+
+    def __init__(
+        self, js: JetStream, config: Config, models: Mapping[str, Model], name: str, partitions: int
+    ) -> None:
+        self._js, self._config, self._models, self.name = js, config, models, name
+        self._count = partitions
+        self._compute = ThreadPoolExecutor(1, "shards")
+        pristine = build_engine(config, models)
+        self._partitions = [
+            Partition(
+                js,
+                number,
+                name,
+                lambda: Shard(config, models, pristine),
+                self._compute,
+                config.cluster.snapshot_s,
+            )
+            for number in range(partitions)
+        ]
+        self._heard_s: dict[str, float] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._samples = 0
+
+    @property
+    def owned(self) -> list[int]:
+        """Partitions that are ours."""
+        return [one.number for one in self._partitions if one.shard is not None]
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Work until `stop`, then hand over what is ours."""
+        subscription = await self._js.nats.subscribe(WORKERS, cb=self._hear)
+        beating = asyncio.create_task(self._beat(), name="heartbeat")
+        try:
+            while not self._stopping.is_set():
+                self._steer()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await self._changed.wait()
+                self._changed.clear()
+        finally:
+            beating.cancel()
+            await self._say(leaving=True)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+            self._compute.shutdown(wait=True)
+
+    def _workers(self) -> list[str]:
+        return sorted({*balance.alive(self._heard_s, time.monotonic()), self.name})
+
+    def _steer(self) -> None:
+        """Ask for what we should ask for; the tasks of the others end by themselves."""
+        for number, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[number]
+                if task.exception() is not None:
+                    raise task.exception() or AssertionError
+        for number in self._wanted():
+            if number not in self._tasks:
+                self._tasks[number] = asyncio.create_task(self._serve(number), name=f"partition {number}")
+
+    def _wanted(self) -> list[int]:
+        if self._stopping.is_set():
+            return []
+        workers = len(self._workers())
+        given_away = balance.surplus(self.owned, self._count, workers)
+        return [n for n in balance.wanted(self.owned, self._count, workers) if n not in given_away]
+
+    async def _serve(self, number: int) -> None:
+        """Ask for a partition, and go on with what comes, for as long as we should."""
+        partition, pull = self._partitions[number], Pull(self._js, number)
+        asking = asyncio.create_task(pull.run(), name=f"pull {number}")
+        pause_s = self._config.inference.max_wait_ms / 1000
+        delivered: list[Delivered] = []
+        try:
+            while number in self._wanted():
+                if not delivered and not await pull.something(HEARTBEAT_S):
+                    await self._freeze(partition)
+                    continue
+                delivered += pull.take()
+                try:
+                    outcome = await partition.process(delivered)
+                except Overtaken as error:
+                    log.warning("partition %d: somebody else has gone on with it: %s", number, error)
+                    delivered = []
+                except Unanswered as error:
+                    log.warning("partition %d: %s", number, error)
+                    partition.forget()
+                else:
+                    await pull.acknowledge(delivered[-1])
+                    self._samples += outcome.samples if outcome else 0
+                    delivered = []
+                await asyncio.sleep(pause_s)
+        finally:
+            pull.close()
+            await asking
+            if partition.shard is not None:
+                await self._hand_over(partition, pull)
+
+    async def _freeze(self, partition: Partition) -> None:
+        """While nothing comes, too: who takes over later need not live through anything then."""
+        with contextlib.suppress(Overtaken, Unanswered):
+            await partition.freeze()
+
+    async def _hand_over(self, partition: Partition, pull: Pull) -> None:
+        """What the next owner need not live through again; then it may have it at once."""
+        try:
+            await partition.freeze()
+            await pull.unpin()
+        except (Overtaken, Unanswered, Refused) as error:
+            log.warning("partition %d: %s", partition.number, error)
+        partition.forget()
+        self._changed.set()
+        log.info("partition %d: handed over", partition.number)
+
+    async def _hear(self, message: Msg) -> None:
+        with contextlib.suppress(msgspec.DecodeError):
+            told = msgspec.msgpack.decode(message.data, type=Presence)
+            known = told.worker in self._workers()
+            self._heard_s[told.worker] = 0.0 if told.leaving else time.monotonic()
+            if not known or told.leaving:
+                self._changed.set()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._say()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _say(self, *, leaving: bool = False) -> None:
+        streams = sum(one.shard.engine.count_streams() for one in self._partitions if one.shard)
+        told = Presence(self.name, self.owned, streams, self._samples, leaving)
+        with contextlib.suppress(nats.errors.Error, ConnectionError):
+            await self._js.nats.publish(WORKERS, msgspec.msgpack.encode(told))
+
+
+async def run_worker(config: Config, models: Mapping[str, Model], name: str, stop: asyncio.Event) -> None:
+    """Run a worker until `stop`; raises Unreachable or ConfigError when there is no cluster to work in."""
+    async with connected(config.cluster, name) as js:
+        partitions = await _made(js, config)
+        worker = Worker(js, config, models, name, partitions)
+        log.info("worker %s: %d partitions in the cluster", name, partitions)
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: worker.stop())
+        try:
+            await worker.run()
+        finally:
+            stopping.cancel()
+
+
+async def _made(js: JetStream, config: Config) -> int:
+    deadline = time.monotonic() + _MAKE_S
+    while True:
+        try:
+            return await make_streams(js, config.cluster)
+        except (Unanswered, Refused):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
