@@ -168,3 +168,41 @@ def test_why_holds_the_alarms_events_and_what_was_said_of_it(tmp_path):
         why = place.desk.answer(GetWhy(""))
         assert (why.alarm, why.events) == (over, [event])
         assert {note.id for note in why.notes} == {"n", "a-verdict"}
+
+
+def test_verdicts_and_notes_become_labels(tmp_path):
+    """A true alarm by what was flagged in it, a false one as a whole, a note by its text."""
+    from monitor.labels import labels_of_alarm, lines_of, read_labels
+
+    over = msgspec.structs.replace(alarm_named("a", raised_ns=100), state=State.CLEARED, changed_ns=900)
+    events = [Event("ecg/1", Kind.CLASS, "V", t, t - 20, t + 5, 0.9, 0.5, "m@1") for t in (100, 400)]
+    true, false = (Note("n", "ecg/1", 100, 1, "why", alarm="a", verdict=v) for v in ("true", "false"))
+    spans = {v.verdict: [(x.start_ns, x.end_ns) for x in labels_of_alarm(over, events, v)] for v in (true, false)}
+    assert spans == {"true": [(80, 105), (380, 405)], "false": [(80, 900)]}
+    (tmp_path / "l").write_text("\n".join(lines_of(labels_of_alarm(over, events, true))))
+    assert [(x.stream, x.label, x.kind, x.alarm, x.text) for x in read_labels(tmp_path / "l")] == [
+        ("ecg/1", "V", "class", "a", "why")
+    ] * 2
+
+
+@pytest.mark.slow
+async def test_alarms_export_labels(tmp_path):
+    with Process(tmp_path) as daemon:
+        async with open_outlet(daemon.reliable, "signals") as outlet:
+            await send(sine(spikes=20.0, samples=1500), outlet, speed=0)
+        first, second = (await spikes(daemon))[:2]
+
+        async def run(*words):
+            done = await asyncio.to_thread(monitor, "alarms", "--control", daemon.control, *words)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        await run("mark", first.id, "true")
+        await run("mark", second.id, "false", "a cable")
+        lines = [json.loads(line) for line in (await run("export", "--labels")).splitlines()]
+        assert [(one["alarm"], one["verdict"], one["label"]) for one in lines] == [
+            (first.id, "true", "spike"), (second.id, "false", "spike"),
+        ]  # fmt: skip
+        assert lines[0]["start_ns"] < first.raised_ns <= lines[0]["end_ns"]
+        assert await run("export", "--labels", "--out", tmp_path / "l", "--stream", "nobody") == ""
+        assert (tmp_path / "l").read_text() == ""

@@ -37,6 +37,12 @@ def cli() -> None:
     "--signal", type=click.Choice(["noisy-sine", "long-dependency"]), help="Without CONFIG: simulate it."
 )
 @click.option("--symbols", help="Without CONFIG: foresee the next symbol of this text, CSV column or WFDB record.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), help="Learn from verdicts, too: alarms export --labels."
+)
+@click.option(
+    "--recordings", type=click.Path(path_type=Path), help="What --labels speak of: monitor record --out."
+)
 @click.option("--cell", type=click.Choice(CELLS), help="Recurrent cell.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs go."
@@ -60,6 +66,8 @@ def fit(
     rate_hz: float | None,
     signal: str | None,
     symbols: str | None,
+    labels: Path | None,
+    recordings: Path | None,
     cell: str | None,
     out: Path,
     seed: int | None,
@@ -82,7 +90,10 @@ def fit(
         config, recording = None, str(config)
     if sum(given is not None for given in (config, recording, signal, symbols, interrupted)) != 1:
         raise click.UsageError("expected one of CONFIG, --signal, --recording, --symbols and --resume")
-    flags = {"data.rate_hz": rate_hz, "model.cell": cell, "seed": seed, "train.epochs": epochs}
+    if recordings is not None and labels is None:
+        raise click.UsageError("--recordings are what --labels speak of: expected both")
+    flags: dict[str, object] = {"data.rate_hz": rate_hz, "model.cell": cell, "seed": seed, "train.epochs": epochs}
+    flags |= {"labels.path": labels, "labels.recordings": recordings}
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     if interrupted and (given or sets):
         raise click.UsageError(f"--resume goes on with what its run was given, got {[*given, *sets][0]} as well")

@@ -17,9 +17,10 @@ from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ConfigError
 from monitor.core.rhythm import RATE_HZ
 from training.shape import ModelShape, SecondShape
-from training.sources import Minutes, RecordingData, RecordsData, SimulatedData, SymbolsData
+from training.sources import Feedback, Minutes, RecordingData, RecordsData, SimulatedData, SymbolsData
 
 __all__ = [
+    "Feedback",
     "FitConfig",
     "Flat",
     "Minutes",
@@ -83,6 +84,8 @@ class FitConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     conditioning: Conditioning = Conditioning()
     model: ModelShape = ModelShape()
     train: Schedule = Schedule()
+    labels: Feedback | None = None
+    """What people said of the alarms of a model like this one."""
     second: SecondShape | None = None
     """beats: a second tier, over the beats; asks for `data.folds`."""
 
@@ -161,8 +164,9 @@ def flat(config: FitConfig) -> Flat:
         defaults = {field.name: field.default for field in msgspec.structs.fields(parts[part])}
         if key in found and getattr(parts[part], name) == defaults[name]:
             del found[key]
-    if config.second is None:
-        del found["second"]
+    for name in ("second", "labels"):
+        if getattr(config, name) is None:
+            del found[name]
     return found
 
 
@@ -250,6 +254,13 @@ def _check(config: FitConfig, where: str) -> None:
             "one for each class, and one for no beat",
             "others",
         ),
+        (
+            config.labels is None or (config.task != "beats" and not symbols and not train.stateful),
+            "labels",
+            "a forecaster, or a classifier of windows, that is not stateful",
+            "another",
+        ),
+        (config.labels is None or 0 < config.labels.share < 1, "labels.share", "above 0 and below 1", "others"),
         (0 <= train.rare_share <= 1, "train.rare_share", "0 to 1", train.rare_share),
         (train.epoch_windows >= 1, "train.epoch_windows", "1 or more", train.epoch_windows),
         (train.patience >= 1, "train.patience", "1 or more", train.patience),

@@ -22,7 +22,8 @@ from monitor.core.errors import ConfigError, RecordingError
 from monitor.core.signals import open_signal
 from monitor.core.windows import Windows
 from monitor.recordings import AAMI, read_recording
-from training.config import FitConfig, RecordingData, RecordsData, SimulatedData, SymbolsData
+from training.config import Feedback, FitConfig, RecordingData, RecordsData, SimulatedData, SymbolsData
+from training.feedback import Heard, read_feedback, without_true
 from training.records import Raw, read_folds, read_records
 from training.symbols import PARTS, read_symbols
 
@@ -46,6 +47,8 @@ class Series:
     """Class of each label."""
     noisy: bool = False
     """A copy with noise added."""
+    marks: Ints | None = None
+    """(time,) what each sample says to the loss, where people said it: -1 where nobody has said anything."""
     flutter: tuple[tuple[float, float], ...] = ()
     """First and last sample of each stretch without beats to be told."""
 
@@ -82,7 +85,7 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
             told = {"name": source.name, "licence": source.licence}
             told |= {part: "records " + " ".join(getattr(source, part)) for part in PARTS}
         case RecordingData():
-            raws = _cut_by_time(source)
+            raws = _cut_by_time(source, config.labels)
             told = {"name": Path(source.path).name}
         case SymbolsData():
             read, classes = read_symbols(source, folder, classes)
@@ -98,6 +101,8 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
     parts = {name: [_condition(raw, config, rate_hz) for raw in part] for name, part in raws.items()}
     parts["train"] += [_condition(raw, config, rate_hz) for raw in copies]
     parts["train"] += [_condition(raw, config, rate_hz, noisy=True) for raw in noisy]
+    labelled = read_feedback(config.labels, config) if config.labels else []
+    parts["train"] += [_heed(one, config, rate_hz) for one in labelled]
     span = config.model.window * config.model.samples_per_step + config.model.horizon
     for name, part in parts.items():
         if max((len(series.values) for series in part), default=0) < span:
@@ -110,7 +115,9 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
     unit = config.unit or first.unit
     told = {part: _minutes(raws[part]) for part in PARTS} | told
     _check_classes(parts["train"], config)
-    digest = _digest(raws, classes if isinstance(source, SymbolsData) else ())
+    digest = _digest(
+        raws | {"labels": [one.raw for one in labelled]}, classes if isinstance(source, SymbolsData) else ()
+    )
     return Data(parts, rate_hz, channels, unit, digest, classes, told)
 
 
@@ -158,6 +165,8 @@ def mark_samples(series: Series, config: FitConfig) -> Ints:
     classify: the class that a window ending here should be given, -1 where that is not clear; of symbols the next.
     beats: 1 + the class of the beat that stands here, or 0.
     """
+    if series.marks is not None:
+        return series.marks
     marks = np.zeros(len(series.values), np.int64)
     if isinstance(config.data, SymbolsData):
         marks[:] = -1
@@ -192,8 +201,10 @@ def _simulate(source: SimulatedData, seed: int) -> dict[str, list[Raw]]:
     return raws
 
 
-def _cut_by_time(source: RecordingData) -> dict[str, list[Raw]]:
+def _cut_by_time(source: RecordingData, labels: Feedback | None) -> dict[str, list[Raw]]:
     recording = read_recording(source.path, source.rate_hz)
+    if labels is not None:
+        recording = without_true(recording, labels)
     if min(source.shares) <= 0 or abs(sum(source.shares) - 1) > 1e-6:
         raise ConfigError(f"data.shares: expected four positive shares that add up to 1, got {source.shares}")
     samples = min(source.first or len(recording.values), len(recording.values))
@@ -268,7 +279,12 @@ def _condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = Fal
     inside &= kinds >= 0
     places = np.array(raw.flutter, np.float64).reshape(-1, 2) * rate_hz / raw.rate_hz - conditioner.lead_in_samples
     flutter = tuple((float(start), float(end)) for start, end in places)
-    return Series(raw.name, values, at[inside], kinds[inside], noisy, flutter)
+    return Series(raw.name, values, at[inside], kinds[inside], noisy, flutter=flutter)
+
+
+def _heed(heard: Heard, config: FitConfig, rate_hz: float) -> Series:
+    series = _condition(heard.raw, config, rate_hz)
+    return replace(series, marks=heard.marks_at(rate_hz, len(series.values)))
 
 
 def _class_of(symbol: str, config: FitConfig) -> int:
@@ -282,8 +298,8 @@ def _class_of(symbol: str, config: FitConfig) -> int:
 
 def _digest(raws: dict[str, list[Raw]], vocabulary: tuple[str, ...]) -> str:
     digest = hashlib.sha256("\n".join(vocabulary).encode())
-    for part in PARTS:
-        for raw in raws[part]:
+    for part in (*PARTS, "labels"):
+        for raw in raws.get(part, []):
             digest.update(f"{part} {raw.name} {raw.rate_hz} {' '.join(raw.symbols)}".encode())
             digest.update(np.ascontiguousarray(raw.values, "<f4").tobytes())
             digest.update(raw.at.astype("<i8").tobytes())

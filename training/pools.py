@@ -32,8 +32,7 @@ class Windows:
     """The windows of one part, each with what it is asked to forecast."""
 
     def __init__(self, part: list[Series], config: FitConfig, device: str) -> None:
-        hop = config.train.hop * config.model.samples_per_step
-        cut = [cut_windows(series, config, hop, config.model.horizon) for series in part]
+        cut = [_cut(series, config) for series in part]
         self._values = np.concatenate([values for values, _, _ in cut])  # (window, time, channel)
         self._marks = np.concatenate([marks.astype(np.int16) for _, marks, _ in cut])  # (window, time)
         self._shares = _shares(part, [len(values) for values, _, _ in cut], self._marks, config)
@@ -108,6 +107,17 @@ def carried(state: State, rows: int, forget: float = 0.0, random: np.random.Gene
     return state[:, :rows].detach() * kept.to(state)
 
 
+def _cut(series: Series, config: FitConfig) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """All windows of a series; where people said what it is, every one of which they said something."""
+    fold = config.model.samples_per_step
+    if series.marks is None:
+        return cut_windows(series, config, config.train.hop * fold, config.model.horizon)
+    values, marks, ends = cut_windows(series, config, fold, config.model.horizon)
+    asked = marks[:, config.train.first_step * fold - 1 :]
+    heard = (asked >= 0).any(axis=1)
+    return values[heard], marks[heard], ends[heard]
+
+
 def _shares(
     part: list[Series], counts: list[int], marks: NDArray[np.int16], config: FitConfig
 ) -> NDArray[np.float64] | None:
@@ -120,6 +130,11 @@ def _shares(
         wanted = config.data.noise_share  # type: ignore[union-attr]  # only records have noisy copies
         shares[noisy] *= wanted / noisy.mean()
         shares[~noisy] *= (1 - wanted) / (1 - noisy.mean())
+    heard = np.repeat([series.marks is not None for series in part], counts)
+    if config.labels is not None and heard.any() and not heard.all():
+        mass = shares[heard].sum() / shares.sum()
+        shares[heard] *= config.labels.share / mass
+        shares[~heard] *= (1 - config.labels.share) / (1 - mass)
     wanted = config.train.rare_share
     if wanted and rare.any() and not rare.all():
         mass = shares[rare].sum() / shares.sum()

@@ -73,6 +73,17 @@ class RecordingData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     """Learn from its first so many samples alone; 0 for all."""
 
 
+class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people said of a model's alarms, to learn from beside the data: see training/feedback.py."""
+
+    path: str
+    """A file of labels, as `monitor alarms export --labels` writes it."""
+    recordings: str = "."
+    """The folder that `monitor record` wrote the streams into."""
+    share: float = 0.5
+    """Share of the training windows that is drawn from what the labels speak of."""
+
+
 class SymbolsData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="symbols", tag_field="source"):
     """Sequences of symbols, to foresee the next one.
 

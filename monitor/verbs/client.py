@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from monitor.verbs.export import export
 from monitor.verbs.options import as_json, key_option
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ def test(daemon: tuple[str, Any], priority: Any, json_: bool) -> None:
     from monitor.core.blocks import Alarm
 
     _print([asyncio.run(_ask(*daemon, TestAlarm(priority), Alarm))], json_)
+
+
+alarms.add_command(export)
 
 
 @click.command()
