@@ -19,7 +19,10 @@ from tests.processes import Process
 needs_pylsl = pytest.mark.skipif(
     importlib.util.find_spec("pylsl") is None, reason="pylsl is not installed: pip install 'foretrace[lsl]'"
 )
+KIND = f"ECG-{os.getpid()}"
+"""Of our outlets: others may test on this machine, too."""
 SENDER = next(code for code in blocks("python", (ROOT / "docs" / "senders.md").read_text()) if "pylsl" in code)
+SENDER = SENDER.replace('"ECG"', f'"{KIND}"')
 
 HERE_ALONE = "[multicast]\nResolveScope = machine\n[ports]\nIPv6 = disable\n[log]\nlevel = -2\n"
 """Configuration of liblsl: nothing leaves the loopback."""
@@ -49,7 +52,7 @@ def send(surroundings):
 @needs_pylsl
 @pytest.mark.slow
 def test_an_outlet_becomes_a_stream_and_comes_back_as_a_new_run(tmp_path, surroundings, send):
-    daemon = Process(tmp_path, env=surroundings, lsl__query="type='ECG'", lsl__level="ecg")
+    daemon = Process(tmp_path, env=surroundings, lsl__query=f"type='{KIND}'", lsl__level="ecg")
     with daemon:
 
         def heard(samples):
