@@ -23,6 +23,8 @@ _TOTAL_NOTICES = 40_000
 _TOTAL_BYTES = 16 * 2**20
 _LEAST_BYTES = 8 * 2**10
 """Of one stream's ring: eight seconds at 250 Hz."""
+_SLOW_HZ, _LEAST_SAMPLES = 20.0, 512
+"""Of a slower stream so many samples are kept, however long they take: windows have room in them."""
 _PIECE = 16_384
 """Samples in one block that is given, at most."""
 
@@ -110,6 +112,11 @@ class _Ring:
 _T = TypeVar("_T")
 
 
+def least_s(rate_hz: float) -> float:
+    """How much of a stream of this rate is kept at least, whatever was asked for; 0 for none in particular."""
+    return _LEAST_SAMPLES / rate_hz if rate_hz < _SLOW_HZ else 0.0
+
+
 class History:
     """Keeps about `seconds` of samples a stream, and its newest events and beats."""
 
@@ -145,8 +152,12 @@ class History:
         return self._rings[block.stream]
 
     def _size(self, rate_hz: float, width: int) -> int:
-        wanted = int(np.ceil(self.seconds * rate_hz)) + 1
+        wanted = int(np.ceil(self.seconds_of(rate_hz) * rate_hz)) + 1
         return max(min(wanted, self._bytes // (4 * width)), 1)
+
+    def seconds_of(self, rate_hz: float) -> float:
+        """How much of a stream of this rate is kept."""
+        return max(self.seconds, least_s(rate_hz))
 
     def count_bytes(self) -> int:
         """Of all rings."""
@@ -179,7 +190,8 @@ class History:
         ring = self._rings.get(stream)
         if ring is None:
             return [], [], []
-        since = ring.next_ns - round(min(seconds, self.seconds) * NS)
+        asked_s = max(min(seconds, self.seconds), least_s(ring.rate_hz))
+        since = ring.next_ns - round(asked_s * NS)
         return (
             [encode_block(block) for block in ring.pieces(stream, since)],
             [event for event in self._events.get(stream, ()) if event.end_ns >= since],

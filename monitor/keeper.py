@@ -99,9 +99,11 @@ class Keeper:
         now_s = self._clock()
         self._next_s, self.is_dirty = now_s + self._settings.checkpoint_s, False
         pieces = self._history.unsaved() if self._settings.history else []
-        kept_ns = round(self._history.seconds * NS)
-        newest_ns = {piece.stream: _end_ns(piece) for piece in pieces}
-        spans = [(stream, end_ns - kept_ns, end_ns) for stream, end_ns in newest_ns.items()]
+        newest = {piece.stream: piece for piece in pieces}
+        spans = [
+            (stream, _end_ns(piece) - round(self._history.seconds_of(piece.rate_hz or 1.0) * NS), _end_ns(piece))
+            for stream, piece in newest.items()
+        ]
         return [
             # Older than what is kept, or of a time that has been taken back.
             Write("DELETE FROM recent WHERE stream = ? AND (end_ns < ? OR end_ns > ?)", iter(spans)),

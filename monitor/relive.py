@@ -17,7 +17,7 @@ from monitor.core.blocks import NS
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.memory import Saved
-from monitor.history import History
+from monitor.history import History, least_s
 from monitor.keeper import Keeper, Kept
 from monitor.pipeline import Pipeline
 from monitor.sinks.alarmlog import AlarmLog
@@ -26,7 +26,7 @@ from monitor.sources import Message
 log = logging.getLogger(__name__)
 
 RELIVED_S = 5.0
-"""So much of every stream goes through the engine again: its windows are full then."""
+"""So much of every stream goes through the engine again, of slow ones all that is kept: windows are full then."""
 PATIENCE_S = 5.0
 """What was held back at the end is held so much longer: what lies before it is about to be delivered again."""
 _EVENTS = 10_000
@@ -86,7 +86,7 @@ def _fill(pipeline: Pipeline, history: History, kept: Kept) -> None:
 
 def _start(one: Saved, oldest: int, rate_hz: float) -> int:
     """From which sample of the run on: RELIVED_S before the end or a little more, in step with its segment."""
-    wanted = one.ledger.next_seq - round(RELIVED_S * rate_hz)
+    wanted = one.ledger.next_seq - round(max(RELIVED_S, least_s(rate_hz)) * rate_hz)
     steps = (wanted - one.begin_seq) // one.align
     if one.begin_seq + steps * one.align < oldest:
         steps = -((one.begin_seq - oldest) // one.align)

@@ -94,3 +94,11 @@ def test_of_many_streams_fewer_notices_are_kept():
         history.notice(Beat("s7", t * NS, "N", 1, 1, 60))
     _, _, beats = history.last("s7", 1000.0)
     assert [beat.t_ns // NS for beat in beats] == list(range(200, 300))
+
+
+def test_of_a_slow_stream_enough_is_kept_for_its_windows():
+    """Thirty seconds of a sample every five minutes would be one."""
+    history = History(30.0)
+    for i in range(600):
+        history.block(Block("s", np.float32([[i]]), "r", i, i * 300 * NS, 1 / 300, ("x",), ""))
+    assert sum(len(block.values) for block in samples(history, 30.0)) == 512
