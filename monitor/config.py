@@ -247,7 +247,9 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 DEFAULT_STREAMS = (
-    StreamRule(name="ecg/*", models=("ecg-beats", "ecg-forecast"), unit="mV", any_lead=True, heart_rate_bpm=(40.0, 150.0)),
+    StreamRule(
+        name="ecg/*", models=("ecg-beats", "ecg-forecast"), unit="mV", any_lead=True, heart_rate_bpm=(40.0, 150.0)
+    ),
     StreamRule(name="sine/*", models=("sine-spikes", "sine-forecast"), rate_hz=50.0),
 )
 
@@ -377,6 +379,13 @@ def shown_config(config: Config) -> dict[str, Any]:
         if shown[section][key]:
             shown[section][key] = HIDDEN
     return shown
+
+
+def sample_config() -> str:
+    """The sample configuration, deploy/monitor.toml: every key with its default, commented."""
+    here = Path(__file__).parent
+    places = (here / "monitor.toml", here.parent / "deploy" / "monitor.toml")  # installed; in a checkout
+    return next(place for place in places if place.is_file()).read_text()
 
 
 def flat_config(config: Config) -> list[tuple[str, Any]]:

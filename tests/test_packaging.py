@@ -103,7 +103,14 @@ def test_every_name_of_a_sample_is_one(installed, tmp_path):
 def test_what_others_look_for_lies_where_they_look(installed):
     share = installed / "share"
     assert (share / "man" / "man1" / "monitor.1").read_text() == (ROOT / "docs" / "man" / "monitor.1").read_text()
-    assert (share / "foretrace" / "monitor.toml").read_text() == (ROOT / "deploy" / "monitor.toml").read_text()
+    assert (share / "foretrace" / "monitor.service").is_file()
+
+
+def test_the_sample_configuration_comes_along_and_is_one(installed, tmp_path):
+    sample = run(installed, "monitor", "config", "--sample", cwd=tmp_path)
+    assert sample == (ROOT / "deploy" / "monitor.toml").read_text()
+    (tmp_path / "mine.toml").write_text(sample)
+    run(installed, "monitor", "check", "--config", "mine.toml", cwd=tmp_path)
 
 
 def test_the_sdist_makes_the_same_wheel_and_has_what_tests_need(built, tmp_path):

@@ -57,10 +57,14 @@ def check(path: Path | None, settings: tuple[str, ...]) -> None:
 @config_options
 @as_json
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
-def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bool) -> None:
+@click.option("--sample", is_flag=True, help="Print a file to begin with instead: every key, explained.")
+def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bool, sample: bool) -> None:
     """Print the configuration that `monitor run` would use with the same options."""
-    from monitor.config import flat_config, shown_config
+    from monitor.config import flat_config, sample_config, shown_config
 
+    if sample:
+        click.echo(sample_config(), nl=False)
+        return
     current, origins = configured(path, settings)
     if json_:
         click.echo(msgspec.json.format(msgspec.json.encode(shown_config(current))))
