@@ -11,7 +11,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgspec
 import zmq
@@ -45,6 +45,20 @@ class Acknowledge(msgspec.Struct, frozen=True, tag_field="command", tag="acknowl
     """Acknowledge one alarm, or all that are not -> list[Alarm], those that changed."""
 
     id: str = ""
+
+
+class SetBudget(msgspec.Struct, frozen=True, tag_field="command", tag="budget"):
+    """Allow streams that have come so many alarms an hour, from here on -> list[str], the streams.
+
+    It outlives a restart, and counts until it is taken back.
+    """
+
+    per_hour: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None
+    """0: none, the fixed level counts; null: what the configuration says."""
+    stream: str = "*"
+    """Shell patterns allowed, here and in `label`."""
+    kind: Literal["deviation", "class"] = "deviation"
+    label: str = "*"
 
 
 class Silence(msgspec.Struct, frozen=True, tag_field="command", tag="silence"):
@@ -109,10 +123,10 @@ class Reload(msgspec.Struct, frozen=True, tag_field="command", tag="reload"):
 
 
 Request = (
-    GetStatus | GetAlarms | Acknowledge | Silence | TestAlarm | Mark | Annotate | GetNotes | GetWhy | GetHistory
-    | GetModels | Reload
+    GetStatus | GetAlarms | Acknowledge | SetBudget | Silence | TestAlarm | Mark | Annotate | GetNotes | GetWhy
+    | GetHistory | GetModels | Reload
 )  # fmt: skip
-COMMANDS = (Acknowledge, Silence, TestAlarm, Mark, Annotate, Reload)
+COMMANDS = (Acknowledge, SetBudget, Silence, TestAlarm, Mark, Annotate, Reload)
 """Requests that change something; the rest only asks."""
 
 
@@ -264,6 +278,7 @@ __all__ = [
     "Overview",
     "Reload",
     "Request",
+    "SetBudget",
     "Silence",
     "TestAlarm",
     "Why",

@@ -32,9 +32,10 @@ from monitor.control import (
     Overview,
     Reload,
     Request,
+    SetBudget,
     serve,
 )
-from monitor.core.blocks import Alarm
+from monitor.core.blocks import Alarm, Kind
 from monitor.core.engine import Engine
 from monitor.core.wire import Status
 from monitor.desk import Desk
@@ -268,8 +269,8 @@ class Daemon:
         match request:
             case GetStatus():
                 return Overview(self.status(), self.engine.states())
-            case Acknowledge():
-                return self.pipeline.acknowledge(request.id) + self.desk.acknowledge(request.id)
+            case Acknowledge() | SetBudget():
+                return self._command(request)
             case GetHistory():
                 return History(*self._recent.last(request.stream, request.seconds))
             case GetModels():
@@ -278,6 +279,11 @@ class Daemon:
                 return self.reload()
             case _:
                 return self.desk.answer(request)
+
+    def _command(self, request: Acknowledge | SetBudget) -> list[Alarm] | list[str]:
+        if isinstance(request, Acknowledge):
+            return self.pipeline.acknowledge(request.id) + self.desk.acknowledge(request.id)
+        return self.engine.set_budget(request.stream, Kind(request.kind), request.label, request.per_hour)
 
     def _open_alarms(self) -> list[Alarm]:
         ours = self.pipeline.publisher.storage_alarm

@@ -14,7 +14,17 @@ import pytest
 import zmq
 
 from monitor.config import Config, load_config
-from monitor.control import Acknowledge, Client, GetAlarms, GetHistory, GetModels, GetStatus, History, Overview
+from monitor.control import (
+    Acknowledge,
+    Client,
+    GetAlarms,
+    GetHistory,
+    GetModels,
+    GetStatus,
+    History,
+    Overview,
+    SetBudget,
+)
 from monitor.core.blocks import Alarm, Block, Event
 from monitor.core.errors import ConfigError, MonitorError, Unreachable
 from monitor.core.signals import NoisySine
@@ -232,6 +242,34 @@ async def test_acknowledging_reaches_log_and_feed(tmp_path, models):
         assert (changed.state, changed.acknowledged) == ("cleared", True)
     with AlarmLog(config.alarm_log.path) as log:
         assert next(a for a in log.alarms() if a.id == latched.id).acknowledged
+
+
+async def test_a_budget_that_is_asked_for_outlives_the_daemon(tmp_path, models):
+    config = settings(tmp_path)
+
+    def kept(daemon):
+        (one,) = daemon.engine.memory.learn(daemon.engine.memory.save())
+        return {key: value for some in one.calibration.values() for key, value in some.items() if "asked" in key}
+
+    async with running(config, models) as daemon, Client(config.feed.control) as client:
+        assert await client.ask(SetBudget(1.0), list[str]) == []  # nothing has come yet
+        async with open_outlet(config.zeromq.listen, "signals") as outlet:
+            await send(sine(), outlet, speed=0)
+        await eventually(received(daemon, 1000), "all samples")
+        assert await client.ask(SetBudget(1.0, stream="ecg/*"), list[str]) == []
+        assert await client.ask(SetBudget(1.5), list[str]) == ["sine/1"]
+        assert await client.ask(SetBudget(2.5, kind="class", label="sp*"), list[str]) == ["sine/1"]
+        assert kept(daemon) == {"forecast.asked": 1.5, "spike.asked": 2.5}
+        with pytest.raises(MonitorError, match="per_hour"):
+            await client.ask(SetBudget(-1.0), list[str])
+    async with running(config, models) as daemon, Client(config.feed.control) as client:
+        async with open_outlet(config.zeromq.listen, "signals") as outlet:
+            await send(sine(samples=2000), outlet, speed=0)
+        await eventually(lambda: daemon.engine.count_streams() == 1, "the stream")
+        await eventually(lambda: kept(daemon) == {"forecast.asked": 1.5, "spike.asked": 2.5}, "its budgets")
+        assert daemon.engine.states()[0].warming
+        assert await client.ask(SetBudget(None, kind="class"), list[str]) == ["sine/1"]
+        assert kept(daemon) == {"forecast.asked": 1.5}
 
 
 async def test_nobody_there_is_said_in_time(tmp_path):

@@ -45,14 +45,14 @@ _SHARES = np.array([1 / 2, 1 / 8, 1 / 64])
 _GUMBEL = -np.log(-np.log(1 - _SHARES))
 _EVEN = float(np.diff(_GUMBEL)[1] / np.diff(_GUMBEL)[0])
 _BETWEEN = float((_GUMBEL[2] - _GUMBEL[0]) / 2)
-_SHAPE, _SHAPE_BLOCKS, _LIGHTEST, _HEAVIEST = 0.05, 100, -0.25, 0.4
+_SHAPE, _SHAPE_BLOCKS, _LIGHTEST, _HEAVIEST = 0.08, 200, -0.25, 0.4
 """The shape before anything is known, how many blocks that is worth, and its bounds."""
 _REMEMBERED_BLOCKS = 6400
 """How far back the three quantiles look: nine hours of blocks of 5 s."""
 _SURE = 1e-7
 """Shares nearer to 0 or 1 are all the same: a float32 knows no better."""
-_PUSH, _PUSH_RANGE = 0.15, (-1.5, 4.0)
-"""By how much an alarm pushes, as a logarithm of alarms an hour, and how far it can be pushed."""
+_PUSH, _PUSH_FIRST, _PUSH_RANGE = 0.3, 2.0, (-1.5, 4.0)
+"""By how much an alarm pushes, as a logarithm of alarms an hour, in the long run and at first; and how far."""
 
 _STATE = np.dtype(
     [
@@ -149,7 +149,7 @@ class Budget:
         learns = ~np.isnan(score) & (~busy | (rows["frozen"] > self._max_frozen))
         rows["top"] = np.where(learns, np.fmax(rows["top"], score), rows["top"])
         rows["hops"] += learns
-        rows["push"] += _PUSH * raised
+        rows["push"] += raised * self._gain(rows)
         full = np.flatnonzero(rows["hops"] >= self._block_hops)
         if len(full):
             rows[full] = self._learn_block(rows[full])
@@ -181,13 +181,19 @@ class Budget:
         rows["quantiles"] = np.where(first[:, None], rows["quantiles"], np.maximum.accumulate(moved, axis=1))
 
         warm = rows["blocks"] >= WARM_UP_BLOCKS
-        quiet = np.where(warm, _PUSH * rows["per_hour"] * self._block_h, 0.0)
+        quiet = np.where(warm, self._gain(rows) * rows["per_hour"] * self._block_h, 0.0)
         rows["push"] = np.clip(rows["push"] - quiet, *_PUSH_RANGE)
         rows["blocks"] += 1
         rows["top"], rows["hops"] = -np.inf, 0
         self._move_base(rows)
         self._set_levels(rows)
         return rows
+
+    def _gain(self, rows: NDArray[np.void]) -> Doubles:
+        """What an alarm pushes: the first ones, before there should have been any, say most."""
+        allowed = rows["per_hour"] * rows["blocks"] * self._block_h
+        gain: Doubles = np.maximum(_PUSH, _PUSH_FIRST / (1 + allowed))
+        return gain
 
     def _move_base(self, rows: NDArray[np.void]) -> None:
         """To where the share of blocks above it is what it should be, as an exponential tail has it."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 import msgspec
@@ -274,6 +275,17 @@ class Engine:
         ]
         over += self._quality.alarms.acknowledge(alarm_id)
         return over + [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
+
+    def set_budget(self, stream: str, kind: Kind, label: str, per_hour: float | None) -> list[str]:
+        """Other budgets, see Budgets.ask, for the streams whose names match a pattern; those that can have one."""
+        changed = []
+        for one in self._intake.streams:
+            if fnmatchcase(one.name, stream):
+                asked = [
+                    self._judges[lane.name].budgets.ask(one.slot, kind, label, per_hour) for lane in one.lanes
+                ]
+                changed += [one.name] if any(asked) else []
+        return changed
 
     def open_alarms(self) -> list[Alarm]:
         """Alarms that are active or latched, by the time they were raised."""

@@ -106,6 +106,33 @@ def silence(daemon: tuple[str, Any], seconds: float) -> None:
 
 
 @alarms.command()
+@click.argument("per_hour", metavar="PER_HOUR|none|default")
+@click.option("--stream", default="*", show_default=True, help="Streams; shell patterns allowed.")
+@click.option("--kind", type=click.Choice(["deviation", "class"]), default="deviation", show_default=True)
+@click.option("--label", default="*", show_default=True, help="Which class; shell patterns allowed.")
+@click.pass_obj
+def budget(daemon: tuple[str, Any], per_hour: str, stream: str, kind: Any, label: str) -> None:
+    """Allow each stream PER_HOUR alarms an hour: its levels follow from that, after minutes of data.
+
+    none goes back to fixed levels, default to what the configuration says. It is kept over a restart.
+    """
+    from monitor.control import SetBudget
+
+    try:
+        wanted = {"none": 0.0, "default": None}[per_hour] if per_hour in ("none", "default") else float(per_hour)
+    except ValueError:
+        wanted = -1.0
+    if wanted is not None and not 0 <= wanted <= 3600:
+        raise click.UsageError(f"PER_HOUR: expected alarms an hour, none or default, got {per_hour}")
+    request = SetBudget(wanted, stream, kind, label)
+    changed = asyncio.run(_ask(*daemon, request, list[str]))
+    if not changed:
+        raise click.ClickException(f"no stream {stream} with such alarms yet; [[streams]] may say it before")
+    for name in changed:
+        click.echo(name)
+
+
+@alarms.command()
 @click.argument("alarm_id", metavar="ID")
 @click.argument("verdict", type=click.Choice(["true", "false", "none"]))
 @click.argument("text", default="")
