@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.core.blocks import NS, Block
 from monitor.core.errors import ConfigError
@@ -85,6 +86,18 @@ def _cut(block: Block, faults: Faults, toll: Toll) -> list[Block]:
         first = seconds_to_samples(at_s, rate_hz)
         kept &= (index < first) | (index >= first + seconds_to_samples(length_s, rate_hz))
     toll.cut += len(kept) - int(kept.sum())
+    return _kept(block, kept)
+
+
+def without_gaps(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The blocks without the samples that no channel has a value of: what was a gap is one again."""
+    for block in blocks:
+        known = ~np.isnan(block.values).all(axis=1)
+        yield from [block] if known.all() else _kept(block, known)
+
+
+def _kept(block: Block, kept: NDArray[np.bool_]) -> list[Block]:
+    """What of a block is kept, a block for each row of samples."""
     edges = [0, *(np.flatnonzero(np.diff(kept)) + 1).tolist(), len(kept)]
     return [_part(block, start, end) for start, end in itertools.pairwise(edges) if end > start and kept[start]]
 

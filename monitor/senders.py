@@ -21,7 +21,7 @@ from monitor.core.errors import ConfigError
 from monitor.core.signals import Signal
 from monitor.core.windows import seconds_to_samples
 from monitor.core.wire import encode_block
-from monitor.faults import Due, Faults, Toll, with_faults
+from monitor.faults import Due, Faults, Toll, with_faults, without_gaps
 from monitor.outlets import Outlet
 from monitor.recordings import Recording
 
@@ -106,7 +106,7 @@ def fleet_of(
             pieces, stream=f"{stream}-{number + 1:0{len(str(count))}d}", rate_hz=recording.rate_hz,
             channels=recording.channels, unit=recording.unit, t0_ns=t0_ns, samples=samples,
         )  # fmt: skip
-        lanes.append(with_faults(blocks, faults or Faults(), toll or Toll(), number=number))
+        lanes.append(with_faults(without_gaps(blocks), faults or Faults(), toll or Toll(), number=number))
     return merged(lanes, block_samples / recording.rate_hz)
 
 

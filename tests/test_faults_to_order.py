@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.blocks import Block
+from monitor.core.blocks import NS, Block
 from monitor.core.errors import ConfigError
 from monitor.core.ledger import Ledger
-from monitor.faults import Faults, Toll, with_faults
+from monitor.faults import Faults, Toll, with_faults, without_gaps
 
 RATE = 10.0
 
@@ -104,3 +104,17 @@ def test_it_is_lazy():
     endless = (Block("s", np.zeros((1, 1), np.float32), "r", seq, 0, RATE) for seq in itertools.count())
     first = list(itertools.islice(with_faults(endless, Faults(jitter_s=1.0), Toll()), 50))
     assert len(first) == 50
+
+
+def test_what_was_a_gap_in_a_recording_is_one_again():
+    """A sample that no channel has is not sent; one that some channel has is, and says which is missing."""
+    nan = np.nan
+    values = np.float32([[1, 2], [nan, nan], [nan, 3], [4, 5], [nan, nan], [nan, nan]])
+    parts = list(
+        without_gaps(iter([Block("s", values, "r", 10, 0, RATE), Block("s", values[4:], "r", 16, 0, RATE)]))
+    )
+    assert [(part.seq, len(part.values), part.t0_ns) for part in parts] == [
+        (10, 1, 0),
+        (12, 2, round(2 * NS / RATE)),
+    ]
+    np.testing.assert_array_equal(parts[1].values, values[2:4])

@@ -126,3 +126,16 @@ def test_a_setting_that_a_signal_does_not_have_is_refused(capsys):
     assert cli.run(["replay", SINE, "--fleet", "3", "--verify", "x"]) == 2
     assert cli.run(["replay", SINE, "--verify", "no/such/file"]) == 2
     assert cli.run(["replay", SINE, "--gap", "now"]) == 2
+
+
+def test_a_gap_that_was_recorded_is_a_gap_when_it_is_replayed(daemon, tmp_path):
+    """Three seconds in the middle that no file has values for: missing in the books, and told as a gap."""
+    values = read_recording(SINE).values[:1000].copy()
+    values[400:550] = np.nan
+    rows = "\n".join("" if np.isnan(v) else f"{v:.4f}" for v in values[:, 0])
+    (tmp_path / "gap.csv").write_text(f"x\n{rows}\n")
+    given = ("--rate", 50, "--stream", "sine/gap", "--speed", 0, "--to", daemon.reliable)
+    assert ask(daemon, "replay", tmp_path / "gap.csv", *given) == 0
+    wait_until(lambda: "sine/gap" in daemon.ledgers() and daemon.ledgers()["sine/gap"].received == 850, "the rest")
+    ledger = daemon.ledgers()["sine/gap"]
+    assert (ledger.missing, ledger.invalid, ledger.gaps) == (150, 0, 1)

@@ -98,7 +98,7 @@ def replay(
     Ends with one line of JSON: what was sent. With --verify the exit code is 1 when the daemon said anything else
     than EXPECTED; the stream then gets a name nobody had before, for a stream that is known is judged by its past.
     """
-    from monitor.faults import Faults, Toll, with_faults
+    from monitor.faults import Faults, Toll, with_faults, without_gaps
     from monitor.recordings import read_recording
     from monitor.senders import blocks_of, fleet_of, recording_values
 
@@ -131,7 +131,7 @@ def replay(
         t0_ns=t0_ns,
         samples=samples,
     )
-    sending = with_faults(blocks, faults, toll)
+    sending = with_faults(without_gaps(blocks), faults, toll)
     if labels:
         sending = _with_labels(sending, read, round(start_s * read.rate_hz), labels)
     around = None
