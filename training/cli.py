@@ -305,18 +305,19 @@ def evaluate(
 @click.argument("model")
 @click.argument("data")
 @click.option("--noise", required=True, help="Recordings of noise to mix in: a,b,...")
+@click.option("--records", default="", help="Of a folder only these: a,b,...")
 @click.option("--seconds", type=click.FloatRange(10), default=300.0, show_default=True, help="Of each recording.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The model with what was learned.")
 @speaks_plainly
-def noise(model: str, data: str, noise: str, seconds: float, out: Path) -> None:
+def noise(model: str, data: str, noise: str, records: str, seconds: float, out: Path) -> None:
     """Learn from when on there is too much noise for MODEL, a beat model, on the labelled recordings in DATA.
 
     The monitor then says "noise" while it lasts, and tells no beats.
     """
     from training.noise import learn_noise, write_noise
 
-    paths = [path.strip() for path in noise.split(",") if path.strip()]
-    asked, learned = learn_noise(model, data, paths, seconds, lambda text: click.echo(text, err=True))
+    paths, names = ([one.strip() for one in given.split(",") if one.strip()] for given in (noise, records))
+    asked, learned = learn_noise(model, data, paths, names, seconds, lambda text: click.echo(text, err=True))
     write_noise(asked, learned, out)
     click.echo(str(out))
 

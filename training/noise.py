@@ -17,11 +17,12 @@ import onnx
 from onnx import helper
 from scipy.optimize import minimize
 
+from monitor.core.beats import Ask
 from monitor.core.blocks import Beat, Block, Floats
 from monitor.core.card import CARD_KEY, Card, Noisiness, write_card
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError
-from monitor.core.noisiness import EVERY_S, KEEP, figures
+from monitor.core.noisiness import DOUBTS, EVERY_S, FIGURES, KEEP, doubt_of, figures
 from monitor.core.scoring import Bools, Doubles
 from monitor.core.stream import Plan
 from monitor.core.windows import seconds_to_samples
@@ -34,8 +35,11 @@ from training.records import Raw, noisy_copy
 
 DECIBEL = (12.0, 6.0, 0.0, -6.0, -12.0, -18.0, -30.0)
 """How far the noise lies below the signal: from hardly any to nothing else."""
-LEVEL = 0.5
-"""Noise is told where it is more likely than not that a beat in the window was missed or made up."""
+LEVEL = 0.65
+"""How likely it must be that a beat in the window was missed or made up, for noise to be told.
+
+Of lower levels, beats in noise 6 dB below the signal would be hidden that are mostly right.
+"""
 _RIDGE = 1e-4
 
 
@@ -53,20 +57,25 @@ class Shown:
 
 
 def learn_noise(
-    model: str, data: str, noises: Sequence[str], seconds: float = 300.0, say: Callable[[str], None] = print
+    model: str,
+    data: str,
+    noises: Sequence[str],
+    records: Sequence[str] = (),
+    seconds: float = 300.0,
+    say: Callable[[str], None] = print,
 ) -> tuple[Model, Noisiness]:
     """The model (a file, or a shipped one's name) and what is too much noise for it.
 
-    `data` is a folder of labelled recordings, of which the first `seconds` are used, `noises` recordings of
-    noise. Raises ConfigError for a model that finds no beats.
+    `data` is a folder of labelled recordings (all, or those named in `records`), of which the first `seconds` are
+    used, `noises` are recordings of noise. Raises ConfigError for a model that finds no beats.
     """
     asked = load_model(model_path(model))
     card = msgspec.structs.replace(asked.card, noise=None)
-    if card.task != "beats":
-        raise ConfigError(f"model {card.ident}: expected one of task beats, got {card.task}")
+    if card.task != "beats" or card.second is None:
+        raise ConfigError(f"model {card.ident}: expected one of task beats with two tiers, got {card.task}")
     settings = Settings(limit_s=seconds)
     shown: list[Shown] = []
-    for source in find_sources(data, (), card):
+    for source in find_sources(data, records, card):
         recording = read_source(source, settings, card)
         shown.append(_show(asked, card, recording, "none", np.inf, recording.values))
         for path in noises:
@@ -102,31 +111,41 @@ def _mixed(recording: Recording, noise: Recording, decibel: float) -> Floats:
 
 
 def _show(model: Model, card: Card, recording: Recording, noise: str, decibel: float, values: Floats) -> Shown:
-    """Run the model as the daemon does, and look at its windows."""
+    """Run the model as the daemon does, and look at its windows and its doubts."""
     rate_hz = recording.rate_hz
     plan = Plan(models=("m",), quality=False)
-    engine = Engine({"m": card}, lambda _: plan, max_streams=1, seconds=second_tiers({"m": model}))
+    asked: list[float] = []
+
+    def listened(ask: Ask) -> Ask:
+        def answer(windows: Floats) -> Floats:
+            answers = ask(windows)
+            asked.extend(doubt_of(1 - answers[:, -1].astype(np.float64)).tolist())
+            return answers
+
+        return answer
+
+    seconds = {name: listened(ask) for name, ask in second_tiers({"m": model}).items()}
+    engine = Engine({"m": card}, lambda _: plan, max_streams=1, seconds=seconds)
     turn = max(round(EVERY_S * card.rate_hz / card.hop_samples), 1)
     size = seconds_to_samples(10.0, rate_hz)
-    found, seen, when = list[Doubles](), list[float](), list[float]()
+    doubt, found, seen, when = np.nan, list[Doubles](), list[float](), list[float]()
     for at in range(0, len(values), size):
         piece = np.asarray(values[at : at + size, : card.channels], np.float32)
         engine.push(Block("s", piece, "r", at, round(at * 1e9 / rate_hz), rate_hz), 0, 0)
-        while (batch := engine.ready("m", 256)) is not None:
-            batch, outputs = engine.infer(batch, model)
-            rows = np.flatnonzero(
-                ((batch.ends // card.hop_samples) % turn == 0) & (batch.ends >= card.window_samples)
-            )
-            if len(rows):
-                found.append(figures(batch.windows[rows, :, 0]))
-                when += (batch.t_ns[rows] / 1e9).tolist()
-            told = engine.conclude(batch, outputs).notices
+        while (batch := engine.ready("m", turn)) is not None:
+            asked.clear()
+            told = engine.conclude(*engine.infer(batch, model)).notices
             seen += [notice.t_ns / 1e9 for _, notice in told if isinstance(notice, Beat)]
+            for one in asked:
+                doubt = one if np.isnan(doubt) else doubt + DOUBTS * (one - doubt)
+            if batch.ends[-1] >= card.window_samples and not np.isnan(doubt):
+                found.append(figures(batch.windows[-1:, :, 0], np.array([doubt])))
+                when.append(batch.t_ns[-1] / 1e9)
     wrong_s = _wrong_s(recording, np.array(seen))
     late_s = (card.delay + 0.5) * card.samples_per_step / card.rate_hz
     ends = np.array(when)[:, None] - late_s
     inside = (wrong_s > ends - card.window_samples / card.rate_hz) & (wrong_s < ends)  # (window, wrong beat)
-    rows_of = np.concatenate(found) if found else np.zeros((0, 5))
+    rows_of = np.concatenate(found) if found else np.zeros((0, len(FIGURES)))
     return Shown(recording.name, noise, decibel, rows_of, np.any(inside, axis=1))
 
 
@@ -148,7 +167,7 @@ def _fit(shown: Sequence[Shown], noises: Sequence[str]) -> Noisiness:
     return Noisiness(weights=weights, bias=bias, level=LEVEL, learned_from=said)
 
 
-def _regression(shown: Sequence[Shown]) -> tuple[tuple[float, float, float, float, float], float]:
+def _regression(shown: Sequence[Shown]) -> tuple[tuple[float, float, float, float, float, float], float]:
     """Logistic regression with a little ridge."""
     x, y = np.concatenate([one.figures for one in shown]), np.concatenate([one.is_wrong for one in shown])
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-9

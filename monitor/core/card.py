@@ -115,7 +115,7 @@ class Second(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Noisiness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """From when on a window holds too much noise: a logistic regression on monitor.core.noisiness.FIGURES."""
 
-    weights: tuple[float, float, float, float, float]
+    weights: tuple[float, float, float, float, float, float]
     bias: float
     level: float
     """Probability from which the model says "noise" instead of what it thinks to see."""

@@ -301,11 +301,10 @@ class BeatJudge(Judge):
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
         scores = np.full((len(part), len(self.tracks)), np.nan)
-        noisy: Bools | None = None
+        noisy = over = np.zeros(len(part), np.bool_)
         if self.noise is not None:
-            scores[:, -1], noisy = self.noise.step(part.slots, follows, part.ends, part.windows)
-            follows &= ~noisy  # nothing is told of noise, and rhythm begins anew after it
-        rows, when, probabilities = self._beats(part, follows, outputs)
+            scores[:, -1], noisy, over = self.noise.step(part.slots, follows, part.ends, part.windows)
+        rows, when, probabilities = self._beats(part, follows, noisy, over, outputs)
         likeliest = np.zeros(scores.shape)  # of any beat of the row, whatever it was taken for
         levels, busy = self.budgets.levels(part.slots), self._busy(part.slots)
         found: list[tuple[int, Notice]] = []
@@ -329,7 +328,7 @@ class BeatJudge(Judge):
                 )
         self._score_limits(part, scores)
         heard = scores
-        if noisy is not None and noisy.any():
+        if noisy.any():
             heard = np.where(noisy[:, None], self._between, scores)  # what lies between the levels changes nothing
             heard[:, -1] = scores[:, -1]
         alarms = self._alarm(part, heard, 0.0)
@@ -340,18 +339,29 @@ class BeatJudge(Judge):
             if not isinstance(notice, Event) or notice.kind is not Kind.CLASS
         ]
 
-    def _beats(self, part: Batch, follows: Bools, outputs: dict[str, Floats]) -> tuple[Ints, Ints, Doubles]:
-        """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class)."""
-        broken = part.slots[~follows]
+    def _beats(
+        self, part: Batch, follows: Bools, noisy: Bools, over: Bools, outputs: dict[str, Floats]
+    ) -> tuple[Ints, Ints, Doubles]:
+        """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class).
+
+        None is told of noise; rhythm begins anew after a gap, and when noise is `over`.
+        """
+        broken = part.slots[~follows | over]
         self.pulse.start(broken)
         picked = self.picker.step(part.slots, follows, part.t_ns, outputs)
         rows, when, probabilities = picked.rows, picked.when, picked.probabilities
+        sure = picked.heat
         if self.second is not None:
             self.second.start(broken)
             if len(rows):
                 answers = self.second.step(part.slots, picked, part.t_ns, part.windows).astype(np.float64)
-                real = 1 - answers[:, -1] >= self.card.beat_level
-                rows, when, probabilities = rows[real], when[real], answers[real, :-1]
+                sure, probabilities = 1 - answers[:, -1], answers[:, :-1]
+        if self.noise is not None:
+            self.noise.note(part.slots[rows], sure)
+        real = ~noisy[rows]
+        if self.second is not None:
+            real &= sure >= self.card.beat_level
+        rows, when, probabilities = rows[real], when[real], probabilities[real]
         self.pulse.note(part.slots[rows], when)
         return rows, when, probabilities
 

@@ -12,7 +12,7 @@ from monitor.core.noisiness import FIGURES, figures
 from monitor.core.stream import Plan
 
 RATE = 50.0
-BY_STEP = Noisiness(weights=(10.0, 0, 0, 0, 0), bias=25.0, level=0.5)
+BY_STEP = Noisiness(weights=(10.0, 0, 0, 0, 0, 0), bias=25.0, level=0.5)
 """Noise is where the median step is more than e**-2.5, 8 % of the range."""
 
 
@@ -45,7 +45,7 @@ def watched(make_card, values, noise=BY_STEP, size=40):
 
 def test_scale_matters_to_the_range_alone():
     windows = np.random.default_rng(0).standard_normal((3, 150)).astype(np.float32)
-    once, twice = figures(windows), figures(2 * windows + 5)
+    once, twice = figures(windows, np.zeros(3)), figures(2 * windows + 5, np.zeros(3))
     assert once.shape == (3, len(FIGURES))
     np.testing.assert_allclose(once[:, :4], twice[:, :4], atol=1e-4)
     np.testing.assert_allclose(twice[:, 4] - once[:, 4], np.log(2), atol=1e-4)
@@ -53,7 +53,7 @@ def test_scale_matters_to_the_range_alone():
 
 def test_white_noise_moves_all_the_time_and_a_pulse_now_and_then():
     noise = np.random.default_rng(1).standard_normal((1, 150)).astype(np.float32)
-    step, kurtosis, *_ = (figures(noise) - figures(beating(150)[None]))[0]
+    step, kurtosis, *_ = (figures(noise, np.zeros(1)) - figures(beating(150)[None], np.zeros(1)))[0]
     assert step > 1
     assert kurtosis < -1
 

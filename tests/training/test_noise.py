@@ -27,7 +27,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, list[str]]
     lines = [f"{i / RATE:.6f},{value:.4f}" for i, value in enumerate(white)]
     (folder / "white.csv").write_text("time,mV\n" + "\n".join(lines) + "\n")
     said: list[str] = []
-    model, noise = learn_noise("ecg-beats", RHYTHMS, [str(folder / "white.csv")], 60.0, said.append)
+    model, noise = learn_noise("ecg-beats", RHYTHMS, [str(folder / "white.csv")], (), 60.0, said.append)
     write_noise(model, noise, folder / "told.onnx")
     again = load_model(folder / "told.onnx")
     assert again.card == msgspec.structs.replace(model.card, noise=noise)
@@ -63,5 +63,5 @@ def test_the_monitor_says_noise_and_invents_no_beats(learned: tuple[Model, list[
 
 
 def test_only_a_model_of_beats_can_learn_it() -> None:
-    with pytest.raises(ConfigError, match="expected one of task beats, got classify"):
+    with pytest.raises(ConfigError, match="with two tiers, got classify"):
         learn_noise("ecg-spikes", RHYTHMS, [])
