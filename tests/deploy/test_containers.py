@@ -121,12 +121,17 @@ def compose() -> list[str] | None:
     return None
 
 
-def test_docker_compose_understands_it():
+def test_docker_compose_understands_it(tmp_path):
     command = compose()
     if command is None:
         pytest.skip("docker compose is not installed: compose.yaml is looked at, not read by it")
-    flags = ["-f", str(DEPLOY / "compose.yaml"), "--profile", "metrics", "config", "--quiet"]
-    subprocess.run([*command, *flags], check=True, capture_output=True)
+    text = (DEPLOY / "compose.yaml").read_text()
+    if command == ["docker-compose"]:  # the first one, which knows all of it but the project's name
+        text = re.sub(r"^name: .*$", "", text, flags=re.MULTILINE)
+    (tmp_path / "compose.yaml").write_text(text)
+    flags = ["--project-directory", str(DEPLOY), "-f", str(tmp_path / "compose.yaml"), "--profile", "metrics"]
+    done = subprocess.run([*command, *flags, "config", "--quiet"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
