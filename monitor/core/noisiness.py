@@ -71,7 +71,7 @@ class NoiseMeter:
         self._doubt[slots] = np.where(np.isnan(before), doubt, before + DOUBTS * (doubt - before))
 
     def step(self, slots: Ints, follows: Bools, ends: Ints, windows: Floats) -> tuple[Doubles, Bools, Bools]:
-        """Rows (n,) of distinct streams: probability of noise, NaN while unknown; whether it is on; has just ended."""
+        """Rows (n,) of distinct streams: probability of noise or NaN; whether it is on; has just ended."""
         broken = slots[~follows]
         self._odds[broken] = self._doubt[broken] = np.nan
         was = self._is_noisy[slots]
