@@ -48,6 +48,16 @@ def test_the_scripts_of_other_shells_are_theirs(shell, tmp_path):
     subprocess.run([shell, "--no-execute" if shell == "fish" else "-n", file], check=True)
 
 
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes_commands(tmp_path):
+    file = tmp_path / "monitor.fish"
+    file.write_text(script("fish"))
+    ask = ["fish", "--no-config", "-c", f"source {file}; complete -C 'monitor re'"]
+    environment = {**ENVIRONMENT, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run(ask, env=environment, capture_output=True, text=True, check=True)
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"replay", "record", "reload"}
+
+
 def test_another_shell_is_wrong_usage():
     done = subprocess.run(
         [sys.executable, "-m", "monitor", "completions", "cmd"], capture_output=True, text=True, check=False
