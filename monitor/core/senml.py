@@ -134,7 +134,7 @@ def _stream_of(sample: _Sample, topic: str, names: int) -> str:
 
 
 def _block(stream: str, samples: Sequence[_Sample]) -> Block:
-    units = {sample.unit for sample in samples}
+    units = {sample.unit for sample in samples} - {""}  # a record without one leaves it to the context
     if len(units) > 1:
         raise _refusal(stream, f"expected one unit for one name, got {sorted(units)[:3]}", "unit")
     at = np.array([sample.t_s for sample in samples])
@@ -150,7 +150,7 @@ def _block(stream: str, samples: Sequence[_Sample]) -> Block:
             stream, f"expected times from 1970 on or from now on, got {at[0]:g} to {at[-1]:g} s", "time"
         )
     t0_ns = round(float(at[0]) * NS) if is_absolute.all() else None
-    return Block(stream, values, "", None, t0_ns, _rate(stream, at), (), units.pop())
+    return Block(stream, values, "", None, t0_ns, _rate(stream, at), (), units.pop() if units else "")
 
 
 def _rate(stream: str, at: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:

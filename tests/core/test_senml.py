@@ -100,6 +100,11 @@ def test_times_to_a_microsecond_tell_the_rate(rate, count, start, digits, split)
     assert block.t0_ns == pytest.approx(start * 10**9, abs=1000)
 
 
+def test_a_unit_may_be_told_once():
+    (block,) = decode_senml(pack({"n": "x", "u": "mV", "v": 1}, {"n": "x", "t": 1, "v": 2}))
+    assert block.unit == "mV"
+
+
 def test_coarse_times_leave_the_rate_to_the_configuration():
     at = [round(1.7e9 + i / 360, 3) for i in range(36)]
     (block,) = decode_senml(pack(*({"n": "x", "t": t, "v": 0} for t in at)))
