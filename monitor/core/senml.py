@@ -102,6 +102,7 @@ def decode_senml(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
 def _resolved(records: Iterable[_Record], stream: str) -> Iterable[_Sample]:
     """Section 4.6, but for times relative to now, of which the caller knows more."""
     name, unit, time_s, value = "", "", 0.0, 0.0
+    good: set[str] = set()
     for record in records:
         name = name if record.bn is None else record.bn
         unit = unit if record.bu is None else record.bu
@@ -112,11 +113,12 @@ def _resolved(records: Iterable[_Record], stream: str) -> Iterable[_Sample]:
         if record.v is None:
             continue
         full = name + record.n
-        if not _NAME.fullmatch(full) and not (stream and not full):
+        if full not in good and not _NAME.fullmatch(full) and (full or not stream):
             raise _refusal(stream, f"expected a SenML name (bn and n), got {full[:60]!r}", "name")
         own = unit if record.u is None else record.u
         if len(own) > MAX_UNIT:
             raise _refusal(stream, f"unit: expected at most {MAX_UNIT} characters, got {own[:60]!r}", "unit")
+        good.add(full)
         yield _Sample(full, record.n or full, own, time_s + record.t, value + record.v)
 
 
