@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo demo-mqtt test check fuzz soak man format clean
+.PHONY: demo demo-mqtt demo-cluster test check fuzz soak man format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/monitor demo $(DEMO)
@@ -12,6 +12,10 @@ demo: $(VENV)/.demo
 # The same over MQTT, through a broker of its own.
 demo-mqtt: $(VENV)/.demo-mqtt
 	@$(BIN)/monitor demo --mqtt $(DEMO)
+
+# Three servers, three workers, a bridge and a fleet of senders; some are killed on the way, and a table says what came of it.
+demo-cluster: $(VENV)/.demo-cluster
+	@$(BIN)/monitor cluster demo $(DEMO)
 
 test: check
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
@@ -49,6 +53,10 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
+$(VENV)/.demo-cluster: $(VENV)/.demo
+	@$(BIN)/python -m pip install --quiet --editable '.[demo,broker,cluster]'
+	@touch $@
+
 $(VENV)/.demo-mqtt: $(VENV)/.demo
 	@$(BIN)/python -m pip install --quiet --editable '.[demo,broker]'
 	@touch $@
@@ -58,7 +66,7 @@ $(VENV)/.demo-mqtt: $(VENV)/.demo
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@echo "installing everything, training and tests included, into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --editable '.[demo,train,web,lsl]' --group dev
-	@touch $@ $(VENV)/.demo $(VENV)/.demo-mqtt
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-mqtt $(VENV)/.demo-cluster
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info

@@ -204,7 +204,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Servers that hold a copy of everything; 1 where there is one server."""
     retention_s: Positive = 3600.0
     """For how long samples are kept for workers that are behind, and to look back at."""
-    snapshot_s: Positive = 2.0
+    snapshot_s: Positive = 1.0
     """A partition's whole state is stored so often; who takes over lives through what came since then."""
     username: str = ""
     password_file: str = ""

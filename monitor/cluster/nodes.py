@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from pathlib import Path
 
 from monitor.natsserver import find_server, free_port, quoted
 from monitor.sources import MAX_MESSAGE_BYTES
 
+_STOP_S = 8.0
 _MARGIN_BYTES = 64 * 1024
 """For headers."""
 
@@ -31,43 +33,54 @@ def node_settings(
     return "\n".join(lines) + "\n"
 
 
-class Node:
+class Child:
+    """A process of ours."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], folder: Path) -> None:
+        self.name, self._command, self._log = name, command, folder / f"{name}.log"
+        self.process: Process | None = None
+
+    async def start(self) -> None:
+        """Start it; what it says goes to its log."""
+        with self._log.open("ab") as said:
+            self.process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=DEVNULL, stdout=PIPE, stderr=said, start_new_session=True
+            )
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL where that does not help."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), _STOP_S)
+            await self.kill()
+
+    def said(self) -> str:
+        """Its log."""
+        return self._log.read_text(errors="replace")
+
+
+class Node(Child):
     """One server."""
 
     def __init__(self, name: str, folder: Path, client: int, mqtt: int, settings: str) -> None:
-        self.name, self.client, self.mqtt = name, client, mqtt
-        self._settings, self._log = folder / f"{name}.conf", folder / f"{name}.log"
-        self._settings.write_text(settings)
-        self._process: Process | None = None
+        path = folder / f"{name}.conf"
+        path.write_text(settings)
+        super().__init__(name, [find_server(), "-c", path], folder)
+        self.client, self.mqtt = client, mqtt
 
     @property
     def url(self) -> str:
         """Where clients connect."""
         return f"nats://127.0.0.1:{self.client}"
-
-    async def start(self) -> None:
-        """Start it; it may take a while until it accepts."""
-        with self._log.open("ab") as said:
-            self._process = await asyncio.create_subprocess_exec(
-                find_server(),
-                "-c",
-                self._settings,
-                stdin=DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-
-    def said(self) -> str:
-        """Its log."""
-        return self._log.read_text(errors="replace")
 
 
 def make_nodes(count: int, folder: Path) -> list[Node]:

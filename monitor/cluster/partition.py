@@ -234,16 +234,19 @@ class Partition:
         entries = await self._read(shard.position + 1, commit.position, commit.position)
         commits = self._js.read(RESULTS, results_subject(self.number), commit.frozen_commit + 1, self._last)
         steps = [msgspec.msgpack.decode(one.data, type=Commit).position async for one in commits]
-        loop = asyncio.get_running_loop()
-        at = 0
-        for step in steps:
-            end = at
-            while end < len(entries) and entries[end].seq <= step:
-                end += 1
-            if end > at:
-                await loop.run_in_executor(self._compute, shard.take, entries[at:end])
-            at = end
+        await asyncio.get_running_loop().run_in_executor(self._compute, _relive, shard, entries, steps)
 
     def forget(self) -> None:
         """It is somebody else's now, or may be."""
         self.shard = None
+
+
+def _relive(shard: Shard, entries: Sequence[Entry], steps: Sequence[int]) -> None:
+    """Take `entries` in the steps that end with these messages."""
+    at = 0
+    for step in steps:
+        end = at
+        while end < len(entries) and entries[end].seq <= step:
+            end += 1
+        shard.take(entries[at:end])
+        at = end

@@ -51,6 +51,11 @@ class Pull:
         self._left = 0
         self._closed = False
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether, for all we know, the partition is ours."""
+        return bool(self._pin)
+
     def close(self) -> None:
         """Let `run` return. A flag, for nats-py may swallow a cancellation."""
         self._closed = True

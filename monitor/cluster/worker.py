@@ -126,6 +126,8 @@ class Worker:
         delivered: list[Delivered] = []
         try:
             while number in self._wanted():
+                if not pull.is_pinned:  # or it would count as ours, and nobody would ask for it
+                    partition.forget()
                 if not delivered and not await pull.something(HEARTBEAT_S):
                     await self._freeze(partition)
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -75,6 +76,33 @@ def bridge(path: Path | None, settings: tuple[str, ...], parent: int | None) -> 
         raise ConfigError("mqtt.host: expected the broker to bring samples from, got none")
     log_to_stderr(config.log.level, config.log.format)
     _until_told(lambda stop: run_bridge(config, stop), parent)
+
+
+@cluster.command()
+@config_options
+@as_json
+@click.option(
+    "--for", "seconds", type=click.FloatRange(5, 3600), default=25.0, show_default=True, help="How long."
+)
+@click.option("--streams", type=click.IntRange(2, 2000), default=24, show_default=True, help="So many streams.")
+def demo(path: Path | None, settings: tuple[str, ...], json_: bool, seconds: float, streams: int) -> int:
+    """A whole cluster on this machine, with a worker, a server and the bridge killed on the way.
+
+    Ends with a table of what became of every block, and exit code 1 when anything was lost.
+    """
+    from monitor.cluster.demo import run_demo
+    from monitor.cluster.demo import table as shown
+    from monitor.reload import load_models
+
+    config, _ = configured(path, settings)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, it cleans up as after Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    playing = run_demo(
+        config, load_models(config), seconds=seconds, streams=streams, tell=lambda line: click.echo(line, err=True)
+    )
+    found = asyncio.run(playing)
+    click.echo(json.dumps(found) if json_ else shown(found))
+    return int(any(found[key] for key in ("missing", "doubled", "out_of_order", "differing")))
 
 
 def _until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], parent: int | None) -> None:
