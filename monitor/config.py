@@ -167,6 +167,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     block_samples: Count = 65_536
 
 
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `monitor record --on`, and the dashboard's key, record into."""
+
+    folder: str = "recordings"
+    """Made when it is needed."""
+    format: Literal["wfdb", "edf", "csv"] = "wfdb"
+
+
 class AlarmLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The alarm log."""
 
@@ -271,6 +279,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     inference: Inference = Inference()
     limits: Limits = Limits()
     alarm_log: AlarmLog = AlarmLog()
+    record: Record = Record()
     state: State = State()
     http: Http = Http()
     cluster: Cluster = Cluster()

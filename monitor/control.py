@@ -118,15 +118,21 @@ class GetModels(msgspec.Struct, frozen=True, tag_field="command", tag="models"):
     """The cards of the models that are loaded -> list of maps."""
 
 
+class Record(msgspec.Struct, frozen=True, tag_field="command", tag="record"):
+    """Record these streams (shell patterns) and no others; none ends it -> list[str], what is recorded."""
+
+    streams: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=100)] = ()
+
+
 class Reload(msgspec.Struct, frozen=True, tag_field="command", tag="reload"):
     """Read the configuration and the models again -> list[str], what came of it."""
 
 
 Request = (
     GetStatus | GetAlarms | Acknowledge | SetBudget | Silence | TestAlarm | Mark | Annotate | GetNotes | GetWhy
-    | GetHistory | GetModels | Reload
+    | GetHistory | GetModels | Record | Reload
 )  # fmt: skip
-COMMANDS = (Acknowledge, SetBudget, Silence, TestAlarm, Mark, Annotate, Reload)
+COMMANDS = (Acknowledge, SetBudget, Silence, TestAlarm, Mark, Annotate, Record, Reload)
 """Requests that change something; the rest only asks."""
 
 
@@ -276,6 +282,7 @@ __all__ = [
     "History",
     "Mark",
     "Overview",
+    "Record",
     "Reload",
     "Request",
     "SetBudget",

@@ -30,6 +30,7 @@ from monitor.control import (
     GetStatus,
     History,
     Overview,
+    Record,
     Reload,
     Request,
     SetBudget,
@@ -52,6 +53,7 @@ from monitor.pipeline import Pipeline
 from monitor.relive import relive
 from monitor.reload import Reloader, card_summary, load_models
 from monitor.sinks.alarmlog import AlarmLog
+from monitor.tape import Tape
 from monitor.telemetry import Telemetry
 
 __all__ = ["DEADLINE_S", "Daemon", "identity", "load_models", "run_daemon"]
@@ -107,6 +109,9 @@ class Daemon:
             self._telemetry,
         )
         self.desk = Desk(self.pipeline.announce, self._open_alarms, alarm_log, time.time_ns)
+        self.tape = Tape(
+            config, self.doors.feed.address, self.doors.control.address, self.pipeline.announce, time.time_ns
+        )
         self.reloader = Reloader(config, models, read, self._apply)
         self.pages = Pages(
             self.engine,
@@ -151,6 +156,7 @@ class Daemon:
             await self._stop.wait()
             self.pages.is_ready = False
             self._notifier.stopping()
+            await self.tape.stop()
             for task in reading:
                 task.cancel()
             self.pipeline.stop()
@@ -249,6 +255,7 @@ class Daemon:
             models=tuple(model.card.ident for model in self._models.values()),
             silence_left_s=self.desk.silence_left_s,
             silenced=self.desk.silenced,
+            recorded=self.tape.recorded,
         )
 
     def _permit(self, user: str, request: Request) -> bool:
@@ -269,7 +276,7 @@ class Daemon:
         match request:
             case GetStatus():
                 return Overview(self.status(), self.engine.states())
-            case Acknowledge() | SetBudget():
+            case Acknowledge() | SetBudget() | Record():
                 return self._command(request)
             case GetHistory():
                 return History(*self._recent.last(request.stream, request.seconds))
@@ -280,14 +287,19 @@ class Daemon:
             case _:
                 return self.desk.answer(request)
 
-    def _command(self, request: Acknowledge | SetBudget) -> list[Alarm] | list[str]:
+    def _command(self, request: Acknowledge | SetBudget | Record) -> list[Alarm] | list[str]:
+        if isinstance(request, Record):
+            return list(self.tape.record(request.streams))
         if isinstance(request, Acknowledge):
-            return self.pipeline.acknowledge(request.id) + self.desk.acknowledge(request.id)
+            seen = self.desk.acknowledge(request.id) + self.tape.acknowledge(request.id)
+            return self.pipeline.acknowledge(request.id) + seen
         return self.engine.set_budget(request.stream, Kind(request.kind), request.label, request.per_hour)
 
     def _open_alarms(self) -> list[Alarm]:
         ours = self.pipeline.publisher.storage_alarm
-        return [*self.engine.open_alarms(), *self.desk.open_alarms, *([ours] if ours else [])]
+        return [
+            *self.engine.open_alarms(), *self.desk.open_alarms, *self.tape.open_alarms, *([ours] if ours else []),
+        ]  # fmt: skip
 
 
 async def run_daemon(

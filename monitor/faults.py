@@ -92,7 +92,7 @@ def _cut(block: Block, faults: Faults, toll: Toll) -> list[Block]:
 def without_gaps(blocks: Iterator[Block]) -> Iterator[Block]:
     """The blocks without the samples that no channel has a value of: what was a gap is one again."""
     for block in blocks:
-        known = ~np.isnan(block.values).all(axis=1)
+        known = np.atleast_1d(~np.isnan(block.values).all(axis=1))
         yield from [block] if known.all() else _kept(block, known)
 
 

@@ -246,6 +246,8 @@ class Status(msgspec.Struct, frozen=True):
     silence_left_s: float = 0.0
     """Until the alarms in `silenced` call again."""
     silenced: tuple[str, ...] = ()
+    recorded: tuple[str, ...] = ()
+    """Patterns of the streams that are being recorded."""
 
 
 class _ForecastWire(msgspec.Struct, frozen=True):

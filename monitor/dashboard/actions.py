@@ -234,6 +234,11 @@ class Actions(Screen[None]):
 
     # files
 
+    def action_record(self) -> None:
+        """Have the daemon record, or end that."""
+        status = self.board.status
+        self.carry_out("record off" if status is not None and status.recorded else "record")
+
     def action_export(self, form: str) -> None:
         """Write what is seen to a file."""
         self.carry_out(f"export {form}")

@@ -81,6 +81,8 @@ def header(board: Board, choices: Choices, meter: Meter, now_s: float, address: 
     """Whether what is seen is live, of which stream, how it is shown, how fast."""
     view = board.streams.get(choices.selected)
     parts = [_condition(board, choices, now_s, address)]
+    if board.status is not None and board.status.recorded:
+        parts.append(Part(" ● REC", Ink.HIGH, Ink.BAR, bold=True))
     if view is not None:
         parts.append(Part(f"  {view.name}", Ink.TEXT, Ink.BAR, bold=True))
         if view.rate_hz:

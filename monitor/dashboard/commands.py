@@ -35,6 +35,7 @@ COMMANDS = (
     Command("freeze", "", "let the picture stand"),
     Command("theme", "dark|light|ecg|colour|16|no", "colours"),
     Command("glyphs", "braille|quadrant|half|ascii|sextant", "what curves are drawn with"),
+    Command("record", "[PATTERN|off]", "have the daemon record streams, all by default; off ends it"),
     Command("export", "csv|wfdb [PATH]", "write what is seen to a file"),
     Command("screenshot", "[PATH]", "save a picture of the screen"),
     Command("copy", "", "copy what is seen as text"),

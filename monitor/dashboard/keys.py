@@ -40,6 +40,7 @@ KEYS = [
     Binding("y", "mark('true')", "True", show=False, tooltip="The selected alarm was right, or take it back"),
     Binding("x", "mark('false')", "False", show=False, tooltip="The selected alarm was false, or take it back"),
     Binding("n", "prompt('note')", "Note", tooltip="Say something about now, or about the cursor's moment"),
+    Binding("R", "record", "Record", show=False, tooltip="Have the daemon record all streams, or end that"),
     Binding("e", "export('csv')", "Export", show=False, tooltip="Write what is seen to a CSV file"),
     Binding("c", "copy", "Copy", show=False, tooltip="Copy what is seen as text"),
     Binding("P", "screenshot", "Picture", show=False, tooltip="Save a picture of the screen (SVG)"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from monitor.control import Silence, TestAlarm
+from monitor.control import Record, Silence, TestAlarm
 from monitor.core.blocks import NS, Alarm, Priority
 from monitor.dashboard import timemachine
 from monitor.dashboard.commands import CommandError, clock_ns, seconds_of
@@ -141,6 +141,10 @@ class Typed:
             raise CommandError(f"glyphs: expected one of {', '.join(g.name for g in GLYPHS)}")
         self._screen.choices.glyphs = glyphs
         self._screen.choices.version += 1
+
+    def do_record(self, rest: str) -> None:
+        streams = () if rest == "off" else tuple(rest.split()) or ("*",)
+        self._screen.tell(self._screen.link.say(Record(streams), list[str]), "Not recorded")
 
     def do_export(self, rest: str) -> None:
         form, _, where = rest.partition(" ")

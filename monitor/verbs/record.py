@@ -31,6 +31,10 @@ from monitor.verbs.options import child_option, key_option, run_to_the_end
     envvar="MONITOR_FEED__PUBLISH",
     help="Where the daemon publishes.",
 )
+@click.option(
+    "--on", "switch", flag_value="on", help="Have the daemon record, into its record.folder, until --off."
+)
+@click.option("--off", "switch", flag_value="off", help="Have the daemon end that.")
 @control_option
 @click.option("--prefix", default="signals", show_default=True, help="First level of the topics.")
 @key_option
@@ -41,6 +45,7 @@ def record(
     form: Any,
     seconds: float | None,
     feed: str,
+    switch: str | None,
     control: str,
     prefix: str,
     keys: Any,
@@ -52,6 +57,9 @@ def record(
     alarms in NAME.atr), an EDF+ or a CSV file. Samples that a daemon could not deliver in time are gaps as well.
     Ends with one line of JSON: what was recorded.
     """
+    if switch is not None:
+        asyncio.run(_switch(control, keys, (streams or ("*",)) if switch == "on" else ()))
+        return
     from monitor.recorder import Recorder
     from monitor.recording import Recording
 
@@ -75,6 +83,21 @@ def record(
         click.echo(msgspec.json.encode(recorded).decode())
 
     run_to_the_end(work(), parent)
+
+
+async def _switch(control: str, keys: Any, streams: tuple[str, ...]) -> None:
+    from monitor.control import Client, GetAlarms, GetStatus, Overview, Record
+    from monitor.core.blocks import Alarm
+    from monitor.core.errors import MonitorError
+
+    async with Client(control, keys=keys) as client:
+        await client.ask(Record(streams), list[str])
+        while (await client.ask(GetStatus(), Overview)).status.recorded != streams:
+            for alarm in await client.ask(GetAlarms(active=True, stream="monitor"), list[Alarm]):
+                if alarm.label == "record":
+                    raise MonitorError(f"nothing is recorded: {alarm.detail}")
+            await asyncio.sleep(0.1)
+    click.echo(f"recording {' '.join(streams)}" if streams else "nothing is recorded")
 
 
 async def _tell(ready: asyncio.Event, out: Path) -> None:
