@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor import __version__
+from training.cli_alarms import budget
 from training.cli_runs import compare, report, speaks_plainly, sweep
 from training.cli_series import anomalies
 
@@ -333,5 +334,5 @@ def fetch(database: str, out: Path) -> None:
     click.echo(str(download(database, out, lambda text: click.echo(text, err=True))))
 
 
-for verb in (sweep, compare, report, anomalies):
+for verb in (sweep, compare, report, anomalies, budget):
     cli.add_command(verb)

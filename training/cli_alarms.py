@@ -1,0 +1,54 @@
+"""`training budget`: whether false-alarm budgets are kept, and what warnings of limits are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.cli_runs import speaks_plainly
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder that holds mitdb/ and nab/, for real signals; simulated ones without.",
+)  # fmt: skip
+@click.option(
+    "--streams", type=click.IntRange(1), default=50, show_default=True, help="Simulated ones of each kind."
+)
+@click.option("--hours", type=click.FloatRange(0.1), default=16.0, show_default=True, help="Length of each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this SVG file.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@speaks_plainly
+def budget(
+    data: Path | None, streams: int, hours: float, seed: int, jobs: int, figure: Path | None, json_: bool
+) -> None:
+    """Watch quiet signals with budgets of 0.1, 1 and 6 alarms an hour, and drifts on their way to a limit.
+
+    Says how many alarms came for each that was allowed; what a budget costs in bursts found and delay, beside
+    fixed levels and the dynamic threshold of telemanom; and how early and how surely a limit was foreseen.
+    """
+    import json
+
+    from training.budgets import evaluate_budgets
+    from training.early_warning import evaluate_warnings
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    told = evaluate_budgets(data, say, streams=streams, hours=hours, seed=seed, jobs=jobs)
+    told["early"] = evaluate_warnings(data, say, streams=2 * streams, seed=seed)
+    if figure is not None:
+        from training.report_budgets import draw
+
+        figure.write_text(draw(told), encoding="utf-8")
+        say(f"{figure}")
+    if json_:
+        click.echo(json.dumps(told, indent=2))
+        return
+    from training.report_budgets import tables_of
+
+    click.echo(tables_of(told))
