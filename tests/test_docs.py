@@ -103,7 +103,14 @@ def test_a_training_command_is_understood(command):
 
 def test_from_a_signal_to_a_model_that_the_monitor_takes(place, environment):
     """The chain of trainers.md, shortened."""
-    fit, _, make, export, models, check = commands(DOCUMENTS["trainers"])[4:10]
+    starts = (
+        "training fit --signal",
+        "mkdir",
+        "training export RUN --out models/",
+        "monitor models",
+        "monitor check",
+    )
+    fit, make, export, models, check = (lines_of("trainers", start)[0] for start in starts)
     little = "--epochs 1 --no-report --set model.hidden=8 --set train.epoch_windows=500"
     less = "--set 'data.minutes={train=2.0, validation=1.0, calibration=2.0, test=1.0}'"
     short = fit.replace("--epochs 5", f"{little} {less}")
@@ -180,5 +187,5 @@ def test_what_contributors_names_is_there():
     for path in re.findall(r"`((?:monitor|training|tests)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
     source = {name: (ROOT / name).read_text() for name in re.findall(r"`(monitor/core/\w+\.py)`", text)}
-    for word, path in (("Kind", "blocks"), ("Track", "alarms"), ("judge_for", "judging"), ("OUTPUTS", "card")):
+    for word, path in (("Kind", "blocks"), ("Track", "rules"), ("judge_for", "judging"), ("OUTPUTS", "card")):
         assert re.search(rf"(class|def) {word}\b|^{word}\b", source[f"monitor/core/{path}.py"], re.MULTILINE)
