@@ -18,6 +18,8 @@ from monitor.sources import MAX_MESSAGE_BYTES
 SAMPLES, RESULTS, STATES = "SAMPLES", "RESULTS", "STATES"
 WORKERS = "monitor.workers"
 """Subject on which workers say that they are there, and what they have."""
+STATES_SAID = "monitor.states"
+"""Subject on which workers say, about once a second, how the streams of a partition are doing."""
 ACKNOWLEDGES = "Foretrace-Acknowledges"
 """Header of a message that holds no samples but says that somebody has seen an alarm."""
 GROUP = "worker"

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from monitor.cluster import balance
 from monitor.cluster.jetstream import JetStream, Overtaken, Refused, Unanswered, connected
-from monitor.cluster.layout import WORKERS, make_streams
+from monitor.cluster.layout import STATES_SAID, WORKERS, make_streams
 from monitor.cluster.partition import Partition
 from monitor.cluster.pull import Delivered, Pull
 from monitor.cluster.shard import Shard, build_engine
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.2
 IDLE_S = 0.5
+_STATES_S = 1.0
+_STATES = 512
+"""In one message."""
 _MAKE_S = 30.0
 """For so long a cluster that has no leader yet is waited for."""
 
@@ -67,6 +70,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._samples = 0
+        self._tell_s: dict[int, float] = {}
 
     @property
     def owned(self) -> list[int]:
@@ -142,6 +146,7 @@ class Worker:
                     partition.forget()
                 else:
                     await pull.acknowledge(delivered[-1])
+                    await self._tell_states(partition)
                     self._samples += outcome.samples if outcome else 0
                     delivered = []
                 await asyncio.sleep(pause_s)
@@ -150,6 +155,17 @@ class Worker:
             await asking
             if partition.shard is not None:
                 await self._hand_over(partition, pull)
+
+    async def _tell_states(self, partition: Partition) -> None:
+        """How its streams are doing, about once a second, for who watches."""
+        if partition.shard is None or time.monotonic() < self._tell_s.get(partition.number, 0.0):
+            return
+        self._tell_s[partition.number] = time.monotonic() + _STATES_S
+        states = partition.shard.states()
+        with contextlib.suppress(nats.errors.Error, ConnectionError):
+            for at in range(0, len(states), _STATES):
+                said = msgspec.msgpack.encode(states[at : at + _STATES])
+                await self._js.nats.publish(STATES_SAID, said)
 
     async def _freeze(self, partition: Partition) -> None:
         """While nothing comes, too: who takes over later need not live through anything then."""

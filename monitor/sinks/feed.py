@@ -53,6 +53,10 @@ class ZeroMQFeed:
             self._topics[stream, what] = known
         return known
 
+    def is_watched(self, stream: str) -> bool:
+        """Whether anybody wants the samples of a stream."""
+        return self._topic(stream, "samples")[1]
+
     def block(self, block: Block) -> None:
         """See Sink.block."""
         topic, wanted = self._topic(block.stream, "samples")
