@@ -80,10 +80,10 @@ def run(
 
 
 def check_training_command(command: str) -> None:
-    """Trainings take minutes and need data: only that every word of the command is one."""
+    """Trainings take minutes and need data: only that every word of the command is one; DIR stands for a folder."""
     from training.cli import cli
 
     name, *rest = command.split()[1:]
-    cli.commands[name].make_context(name, rest)
+    cli.commands[name].make_context(name, [str(ROOT) if word.isupper() else word for word in rest])
     for word in rest:
         assert not word.startswith("training/") or (ROOT / word).is_file()
