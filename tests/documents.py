@@ -80,7 +80,7 @@ def run(
 
 
 def check_training_command(command: str) -> None:
-    """Trainings take minutes and need data: only that every word of the command is one; DIR stands for a folder."""
+    """Trainings take minutes and need data: only that every word is one the command knows; DIR is any folder."""
     from training.cli import cli
 
     name, *rest = command.split()[1:]
