@@ -59,6 +59,8 @@ def find_cases(paths: Sequence[Path], rate_hz: float) -> list[Case]:
     """
     files = []
     for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path}: expected a series or a folder of them, got no such file; check the path")
         found = sorted([*path.glob("*.txt"), *path.glob("*.csv")]) if path.is_dir() else [path]
         if not found:
             raise ConfigError(f"{path}: expected .txt or .csv files, got none")

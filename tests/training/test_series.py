@@ -122,3 +122,8 @@ def test_a_series_that_does_not_say_where_is_refused(
         (tmp_path / "windows.json").write_text(beside)
     with pytest.raises(ConfigError, match=complaint):
         find_cases([tmp_path / name], 1 / 300)
+
+
+def test_a_series_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="got no such file"):
+        find_cases([tmp_path / "nowhere"], 1.0)
