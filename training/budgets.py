@@ -37,8 +37,8 @@ Bools = NDArray[np.bool_]
 Say = Callable[[str], None]
 
 BUDGETS = (0.1, 1.0, 6.0)
-FIXED = (3.0, 4.0, 5.0)
-"""Levels to compare with, in usual sizes; 4 is what a daemon takes without a budget."""
+FIXED = (2.0, 2.5, 3.0, 4.0)
+"""Levels to compare with, in usual sizes: 4 is a daemon's without a budget, 2 happens to suit these signals."""
 BURSTS_PER_HOUR = 0.25
 FOUND_S = 5.0
 """An alarm so long after a burst begins has found it."""
@@ -268,6 +268,8 @@ def evaluate_budgets(
     data: Path | None, say: Say, *, streams: int = 50, hours: float = 16.0, seed: int = 0, jobs: int = 1
 ) -> dict[str, Any]:
     """All of it; `data` holds `mitdb/` and `nab/`, what is not there is left out and said."""
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"--data: {data}: expected a folder with mitdb/ or nab/ in it, got none")
     kept: list[dict[str, Any]] = []
     with ProcessPoolExecutor(jobs) as pool:
         simulated = pool.map(partial(kept_on, streams=streams, hours=hours, seed=seed), KINDS)

@@ -11,7 +11,7 @@ from training.cli_runs import speaks_plainly
 
 @click.command()
 @click.option(
-    "--data", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    "--data", type=click.Path(path_type=Path),
     help="Folder that holds mitdb/ and nab/, for real signals; simulated ones without.",
 )  # fmt: skip
 @click.option(

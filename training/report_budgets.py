@@ -10,7 +10,7 @@ from training.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, name_axe
 
 FACTOR = 1.5
 """How far off its budget a stream may be."""
-_MARKS = "osD^vP"
+_MARKS = "osD^vP*"
 _COLOURS = (BLUE, GREEN, ORANGE, PURPLE, RED, GREY)
 _MIDDLE = "#808080"
 """Ink that shows on white as on black, for a file that no page gives its colour."""
@@ -73,14 +73,16 @@ def draw(told: Mapping[str, Any]) -> str:
         line = [0.05, 12.0]
         left.plot(line, line, color=INK, linewidth=0.8)
         left.fill_between(line, [x / FACTOR for x in line], [x * FACTOR for x in line], color=GREY, alpha=0.2)
-        for row, mark, colour in zip(told["kept"], _MARKS * 2, _COLOURS * 2, strict=False):
+        for row, mark, colour in zip(told["kept"], _MARKS, [*_COLOURS, _COLOURS[0]], strict=False):
             budgets = [one for one in row["budgets"] if one["allowed"] >= 1]
             x = [one["per_hour"] for one in budgets]
             y = [max(one["raised"], 0.3) / row["hours"] for one in budgets]
             left.plot(x, y, mark, color=colour, label=row["signal"].replace("_", " "), markersize=5, alpha=0.8)
         left.set_xscale("log")
         left.set_yscale("log")
-        name_axes(left, "Kept: within a factor of 1.5", "budget, alarms an hour", "came, alarms an hour")
+        name_axes(
+            left, "Alarms that came; the band is a factor of 1.5", "budget, alarms an hour", "came, alarms an hour"
+        )
         left.legend(fontsize=6)
         groups = {"budget": (BLUE, "o-"), "fixed": (ORANGE, "s--"), "dynamic": (PURPLE, "D")}
         for name, (colour, shape) in groups.items():
