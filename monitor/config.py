@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from monitor.core.alarms import Rule
 from monitor.core.errors import ConfigError
+from monitor.core.rules import Rule
 from monitor.core.stream import Plan
 from monitor.logs import Format, Level
 

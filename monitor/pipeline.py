@@ -26,7 +26,7 @@ from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.evidence import Evidence
-from monitor.core.judging import Notice
+from monitor.core.judge import Notice
 from monitor.history import History
 from monitor.inference import Model
 from monitor.keeper import Keeper

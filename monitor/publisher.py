@@ -18,7 +18,7 @@ from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, Note, State
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import StorageLost
 from monitor.core.evidence import Evidence
-from monitor.core.judging import Notice
+from monitor.core.judge import Notice
 from monitor.history import History
 from monitor.sinks import Sink
 from monitor.sinks.alarmlog import AlarmLog, Write

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from monitor.config import Config, load_config
-from monitor.core.alarms import DEFAULT_RULES, Rule
 from monitor.core.errors import ConfigError
+from monitor.core.rules import DEFAULT_RULES, Rule
 
 SAMPLE = Path(__file__).parents[1] / "deploy" / "monitor.toml"
 

@@ -24,10 +24,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from monitor.core.alarms import Rule, Track
 from monitor.core.card import Card
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
+from monitor.core.rules import Rule, Track
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _OWN = (Card, Rule, Track, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)

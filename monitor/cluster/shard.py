@@ -21,7 +21,7 @@ from monitor.core.blocks import Alarm, Beat, Block, Event
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
-from monitor.core.judging import Notice
+from monitor.core.judge import Notice
 from monitor.core.memory import Saved
 from monitor.core.wire import StreamState
 from monitor.inference import Model, second_tiers

@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from monitor.core.alarms import Track
 from monitor.core.blocks import Alarm, Ints, Kind, State
 from monitor.core.budget import Bools, Budget, Doubles
+from monitor.core.rules import Track
 
 FROZEN_S = 60.0
 """A deviation that has gone on for so long is the usual, and is learned."""

@@ -20,19 +20,20 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from monitor.core.alarms import Rule
 from monitor.core.batches import Batch, rounds
 from monitor.core.beats import Ask
 from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.evidence import Evidence, Foresights
 from monitor.core.intake import Intake
-from monitor.core.judging import Notice, judge_for
+from monitor.core.judge import Notice
+from monitor.core.judging import judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
 from monitor.core.overview import stream_states
 from monitor.core.quality import Quality, Told
 from monitor.core.reorder import Held
+from monitor.core.rules import Rule
 from monitor.core.scoring import Doubles
 from monitor.core.staleness import Staleness
 from monitor.core.stream import Plan

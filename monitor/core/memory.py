@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from monitor.core.alarms import Life
+from monitor.core.beat_judge import BeatJudge
 from monitor.core.blocks import Alarm
 from monitor.core.intake import Intake
-from monitor.core.judging import BeatJudge, ForecastJudge, Judge
+from monitor.core.judge import Judge
+from monitor.core.judging import ForecastJudge
 from monitor.core.lanes import Lane
 from monitor.core.ledger import LedgerState
 from monitor.core.quality import Quality

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from monitor.core.judging import BeatJudge, ForecastJudge, Judge
+from monitor.core.beat_judge import BeatJudge
+from monitor.core.judge import Judge
+from monitor.core.judging import ForecastJudge
 from monitor.core.lanes import Lane
 from monitor.core.stream import Stream
 from monitor.core.wire import StreamState

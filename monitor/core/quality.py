@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.alarms import Alarms, Life, Rule, Track
+from monitor.core.alarms import Alarms, Life
 from monitor.core.blocks import NS, Alarm, Event, Floats, Ints, Kind
 from monitor.core.plateaus import FLAT, OFF, SATURATED_S, Plateaus
+from monitor.core.rules import Rule, Track
 from monitor.core.windows import seconds_to_samples
 
 Bools = NDArray[np.bool_]

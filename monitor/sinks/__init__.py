@@ -6,7 +6,7 @@ from typing import Protocol
 
 from monitor.core.blocks import Block, Note
 from monitor.core.engine import Conclusion, Engine
-from monitor.core.judging import Notice
+from monitor.core.judge import Notice
 from monitor.core.wire import Status, StreamState
 
 

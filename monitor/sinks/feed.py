@@ -12,7 +12,7 @@ import zmq
 from monitor.config import Feed
 from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
-from monitor.core.judging import Notice
+from monitor.core.judge import Notice
 from monitor.core.wire import Status, StreamState, encode, encode_block, encode_forecast
 from monitor.keys import Options
 from monitor.sockets import Socket

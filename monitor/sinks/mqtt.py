@@ -17,7 +17,7 @@ from monitor.broker import Backoff, open_client
 from monitor.config import Mqtt
 from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
-from monitor.core.judging import Notice
+from monitor.core.judge import Notice
 from monitor.core.wire import Status, StreamState
 from monitor.sinks.homeassistant import announce_daemon, announce_stream, has_heart_rate
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from monitor.core.ahead import Ranges, sees_values
-from monitor.core.alarms import Rule
 from monitor.core.blocks import NS, Alarm, Event, Kind
 from monitor.core.conditioning import Conditioning
 from monitor.core.engine import Engine
+from monitor.core.rules import Rule
 from monitor.core.stream import Plan
 from tests.core.test_engine import cut
 

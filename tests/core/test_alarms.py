@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.core.alarms import TRANSITIONS, Alarms, Rule, Signal, Track, rule_for
+from monitor.core.alarms import TRANSITIONS, Alarms, Signal
 from monitor.core.blocks import NS, Kind, State
+from monitor.core.rules import Rule, Track, rule_for
 
 
 def one(**rule):

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.core.alarms import Rule
 from monitor.core.blocks import Alarm, Event, Kind
 from monitor.core.budget import WARM_UP_BLOCKS, Budget
 from monitor.core.engine import Engine
+from monitor.core.rules import Rule
 from monitor.core.stream import Plan
 from tests.core.test_engine import cut, last_value_model
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.alarms import Rule
 from monitor.core.blocks import NS, Alarm, Block, Event, Kind
 from monitor.core.ecg import Ecg, Episode
 from monitor.core.engine import Engine
 from monitor.core.quality import Quality
+from monitor.core.rules import Rule
 from monitor.core.staleness import Staleness
 from monitor.core.stream import Plan
 from monitor.core.vitals import VitalSign

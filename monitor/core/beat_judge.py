@@ -1,0 +1,145 @@
+"""What a beat model's outputs mean: beats and their class, heart rate and its limits, and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from monitor.core.batches import Batch
+from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
+from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
+from monitor.core.card import Card
+from monitor.core.errors import ModelError
+from monitor.core.judge import Found, Judge, Notice, class_tracks
+from monitor.core.noisiness import NoiseMeter
+from monitor.core.rules import Rule, Track
+from monitor.core.scoring import Bools, Doubles
+
+
+class BeatJudge(Judge):
+    """Beats, their class, heart rate and its limits.
+
+    Every beat is a notice; one whose class has a threshold, and whose probability reaches it, is an event of its
+    own, while the alarm of that class stays one alarm for as long as such beats go on coming.
+    """
+
+    BEFORE_S, AFTER_S = 0.12, 0.28
+    """What of the signal an event of a beat speaks of: the QRS complex and most of its T wave."""
+
+    def __init__(
+        self,
+        card: Card,
+        rules: Sequence[Rule],
+        capacity: int,
+        names: Callable[[int], str],
+        ask: Ask | None = None,
+    ) -> None:
+        """`ask` is the second tier's network, which a card that speaks of one cannot do without."""
+        tracks = [*class_tracks(card, rules), Track.of(rules, Kind.LIMIT, "heart-rate", 1.0, card.ident)]
+        self._limit = len(tracks) - 1
+        self.noise: NoiseMeter | None = None
+        if card.noise is not None:
+            self.noise = NoiseMeter(card, card.noise, capacity)
+            tracks.append(Track.of(rules, Kind.SIGNAL, "noise", card.noise.level, card.ident))
+        super().__init__(card, tracks, capacity, names)
+        if card.second is not None and ask is None:
+            raise ModelError(
+                f"model {card.ident}: its card has a second tier, but nothing was given to ask it with"
+            )
+        self.picker, self.pulse = BeatPicker(card, capacity), Pulse(capacity)
+        self.second = SecondTier(card, capacity, ask) if card.second is not None and ask is not None else None
+        self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[: self._limit])}
+        self._between = np.array([(track.raise_level + track.clear_level) / 2 for track in self.tracks])
+        self._limits_bpm = np.full((capacity, 2), np.nan)
+
+    def inherit(self, other: Judge) -> list[Alarm]:
+        """See Judge.inherit."""
+        if isinstance(other, BeatJudge) and other.card == self.card:
+            self.picker, self.pulse, self.second = other.picker, other.pulse, other.second
+            self.noise = other.noise
+        return super().inherit(other)
+
+    def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
+        """The stream in `slot` has a range its heart rate should keep to."""
+        self._limits_bpm[slot] = low_bpm, high_bpm
+
+    def rate_bpm(self, slots: Ints, t_ns: Ints) -> Doubles:
+        """Heart rate (n,) once everything up to `t_ns` (n,) has been judged."""
+        return self.pulse.rate_bpm(slots, t_ns - self.picker.delay_ns)
+
+    def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
+        """See Judge.step."""
+        follows = self._continuity.step(part.slots, part.segments, part.ends)
+        scores = np.full((len(part), len(self.tracks)), np.nan)
+        noisy = over = np.zeros(len(part), np.bool_)
+        if self.noise is not None:
+            scores[:, -1], noisy, over = self.noise.step(part.slots, follows, part.ends, part.windows)
+        rows, when, probabilities = self._beats(part, follows, noisy, over, outputs)
+        likeliest = np.zeros(scores.shape)  # of any beat of the row, whatever it was taken for
+        levels, busy = self.budgets.levels(part.slots), self._busy(part.slots)
+        found: list[tuple[int, Notice]] = []
+        rates = self.rate_bpm(part.slots[rows], part.t_ns[rows])
+        for row, t_ns, likely, rate in zip(rows.tolist(), when.tolist(), probabilities, rates, strict=True):
+            slot, best = int(part.slots[row]), int(likely.argmax())
+            label, score = self.card.classes[best], float(likely[best])
+            name = self._names(slot)
+            rr_s, all_likely = self.pulse.rr_s(slot), tuple(likely.tolist())
+            found.append((row, Beat(name, t_ns, label, score, rr_s, float(rate), self.card.ident, all_likely)))
+            for nth, its in self._columns.items():
+                likeliest[row, its] = max(likeliest[row, its], likely[nth])
+            column = self._columns.get(best)
+            if column is None:
+                continue
+            scores[row, column] = score
+            if score >= (level := float(levels[row, column])):
+                start, end = t_ns - round(self.BEFORE_S * NS), t_ns + round(self.AFTER_S * NS)
+                found.append(
+                    (row, Event(name, Kind.CLASS, label, t_ns, start, end, score, level, self.card.ident))
+                )
+        self._score_limits(part, scores)
+        heard = scores
+        if noisy.any():
+            heard = np.where(noisy[:, None], self._between, scores)  # what lies between the levels changes nothing
+            heard[:, -1] = scores[:, -1]
+        alarms = self._alarm(part, heard, 0.0)
+        self.budgets.learn(part.slots, likeliest, busy, alarms)
+        return scores, found + [
+            (row, notice)
+            for row, notice in alarms
+            if not isinstance(notice, Event) or notice.kind is not Kind.CLASS
+        ]
+
+    def _beats(
+        self, part: Batch, follows: Bools, noisy: Bools, over: Bools, outputs: dict[str, Floats]
+    ) -> tuple[Ints, Ints, Doubles]:
+        """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class).
+
+        None is told of noise; rhythm begins anew after a gap, and when noise is `over`.
+        """
+        broken = part.slots[~follows | over]
+        self.pulse.start(broken)
+        picked = self.picker.step(part.slots, follows, part.t_ns, outputs)
+        rows, when, probabilities = picked.rows, picked.when, picked.probabilities
+        sure = picked.heat
+        if self.second is not None:
+            self.second.start(broken)
+            if len(rows):
+                answers = self.second.step(part.slots, picked, part.t_ns, part.windows).astype(np.float64)
+                sure, probabilities = 1 - answers[:, -1], answers[:, :-1]
+        if self.noise is not None:
+            self.noise.note(part.slots[rows], sure)
+        real = ~noisy[rows]
+        if self.second is not None:
+            real &= sure >= self.card.beat_level
+        rows, when, probabilities = rows[real], when[real], probabilities[real]
+        self.pulse.note(part.slots[rows], when)
+        return rows, when, probabilities
+
+    def _score_limits(self, part: Batch, scores: Doubles) -> None:
+        """Heart rate over its upper limit, or lower limit over heart rate: from 1 on it is out of range."""
+        rows = np.flatnonzero(~np.isnan(self._limits_bpm[part.slots, 0]))
+        if len(rows):
+            rate = self.rate_bpm(part.slots[rows], part.t_ns[rows])
+            low, high = self._limits_bpm[part.slots[rows]].T
+            scores[rows, self._limit] = np.maximum(rate / high, low / rate)

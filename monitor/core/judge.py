@@ -1,0 +1,116 @@
+"""What the judges of all tasks have in common: continuity, and the way from a score to an alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from monitor.core.alarms import Alarms, Life
+from monitor.core.batches import Batch
+from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
+from monitor.core.budgets import Budgets
+from monitor.core.card import Card
+from monitor.core.rules import Rule, Track
+from monitor.core.scoring import Bools, Continuity, Doubles
+
+Notice = Event | Alarm | Beat
+Found = tuple[Doubles, list[tuple[int, Notice]]]
+
+
+class Judge:
+    """What is common to all tasks: continuity, and the way from a score to an alarm."""
+
+    def __init__(self, card: Card, tracks: Sequence[Track], capacity: int, names: Callable[[int], str]) -> None:
+        self.card, self.tracks = card, tuple(tracks)
+        self._alarms = Alarms(self.tracks, capacity, names)
+        self._names = names
+        self._continuity = Continuity(capacity, card.hop_samples)
+        self.budgets = Budgets(self.tracks, capacity, card.hop_samples / card.rate_hz)
+        self.late: dict[str, tuple[int, Floats]] = {}
+        """Of alarms that were raised by an earlier row than the one that tells of them: its time and window."""
+
+    def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
+        """Judge rows of distinct streams."""
+        raise NotImplementedError
+
+    def acknowledge(self, alarm_id: str) -> list[Alarm]:
+        """See Alarms.acknowledge."""
+        return self._alarms.acknowledge(alarm_id)
+
+    def restore(self, slot: int, alarm: Alarm) -> bool:
+        """See Alarms.restore."""
+        return self._alarms.restore(slot, alarm)
+
+    def inherit(self, other: Judge) -> list[Alarm]:
+        """Take the place of a judge whose lane goes on; returns the alarms that end with it."""
+        self._continuity = other._continuity
+        if other.card == self.card:
+            self.budgets.inherit(other.budgets)
+        return self._alarms.inherit(other._alarms)
+
+    def lives(self) -> dict[int, list[Life]]:
+        """See Alarms.lives."""
+        return self._alarms.lives()
+
+    def live_on(self, slot: int, lives: Sequence[Life]) -> None:
+        """See Alarms.live_on."""
+        self._alarms.live_on(slot, lives)
+
+    def reconcile(self, known: Mapping[str, Alarm]) -> list[str]:
+        """See Alarms.reconcile."""
+        return self._alarms.reconcile(known)
+
+    def calibration(self, slot: int) -> dict[str, float]:
+        """What it has learned of a stream, for a restart; empty when nothing."""
+        return self.budgets.calibration(slot)
+
+    def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
+        """Go on with what `calibration` gave."""
+        self.budgets.calibrate(slot, learned)
+
+    def open(self) -> list[Alarm]:
+        """See Alarms.open."""
+        return self._alarms.open()
+
+    def _alarm(
+        self, part: Batch, scores: Doubles, span_s: float, detail_of: Callable[[int, int], str] | None = None
+    ) -> list[tuple[int, Notice]]:
+        """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event too.
+
+        `detail_of` a track and a row is what an alarm says of itself.
+        """
+        found: list[tuple[int, Notice]] = []
+        span_ns = round(span_s * NS)
+        for i, track in enumerate(self.tracks):
+            levels = self.budgets.of(i, part.slots)
+            detail = partial(detail_of, i) if detail_of else None
+            known = np.nan_to_num(scores[:, i])
+            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, known, levels, detail):
+                if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
+                    found.append(
+                        (row, self._event(alarm, track, int(part.t_ns[row]), span_ns, float(scores[row, i])))
+                    )
+                found.append((row, alarm))
+        return found
+
+    def _busy(self, slots: Ints) -> Bools:
+        """(n, track) whether each alarm is anything but OK."""
+        return np.stack([self._alarms.busy(slots, i) for i in range(len(self.tracks))], axis=1)
+
+    def _event(self, alarm: Alarm, track: Track, t_ns: int, span_ns: int, score: float) -> Event:
+        began_ns = alarm.raised_ns if alarm.times == 1 else t_ns
+        return Event(
+            alarm.stream, track.kind, track.label, t_ns, began_ns - span_ns, t_ns, score, alarm.threshold,
+            track.model, alarm.detail if alarm.times == 1 else "",
+        )  # fmt: skip
+
+
+def class_tracks(card: Card, rules: Sequence[Rule]) -> list[Track]:
+    """A track for each class that has a threshold."""
+    return [
+        Track.of(rules, Kind.CLASS, label, card.thresholds[label], card.ident)
+        for label in card.classes
+        if label in card.thresholds
+    ]
