@@ -80,6 +80,21 @@ def bridge(path: Path | None, settings: tuple[str, ...], parent: int | None) -> 
 
 @cluster.command()
 @config_options
+@child_option
+def serve(path: Path | None, settings: tuple[str, ...], parent: int | None) -> None:
+    """Let dashboards and `monitor alarms` see the cluster as they see a daemon (feed.publish, feed.control)."""
+    from monitor.cluster.gateway import run_gateway
+    from monitor.logs import log_to_stderr
+    from monitor.reload import load_models
+
+    config, _ = configured(path, settings)
+    log_to_stderr(config.log.level, config.log.format)
+    models = load_models(config)
+    _until_told(lambda stop: run_gateway(config, models, stop), parent)
+
+
+@cluster.command()
+@config_options
 @as_json
 @click.option(
     "--for", "seconds", type=click.FloatRange(5, 3600), default=25.0, show_default=True, help="How long."
