@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.alarms import Rule
 from monitor.core.batches import Batch
 from monitor.core.blocks import NS, Alarm, Block, Floats, Ints, Kind, State
 from monitor.core.card import Card
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError
 from monitor.core.judging import ForecastJudge
+from monitor.core.rules import Rule
 from monitor.core.stream import Plan
 from monitor.inference import find_models, load_model
 from monitor.recordings import Recording, read_recording
