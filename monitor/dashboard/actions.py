@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.screen import Screen
 
-from monitor.control import Annotate, Mark, Silence
+from monitor.control import Annotate, GetWhy, Mark, Silence, Why
 from monitor.core.blocks import NS, Alarm, Note, Verdict
 from monitor.core.errors import MonitorError
 from monitor.dashboard import timemachine
@@ -173,7 +173,10 @@ class Actions(Screen[None]):
         if case is None:
             self.notify("Nothing has been flagged yet.", timeout=2)
         else:
-            self.app.push_screen(WhyScreen(self.board, self.choices, case))
+            self.app.push_screen(WhyScreen(self.board, self.choices, case, self._ask_why))
+
+    async def _ask_why(self, alarm_id: str) -> Why:
+        return await self.link.say(GetWhy(alarm_id), Why)
 
     def tell(self, saying: Awaitable[Any], failed: str) -> None:
         """Say something to the daemon without waiting; what went wrong is shown."""

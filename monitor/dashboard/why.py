@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from monitor.core.blocks import NS, Alarm, Kind, Verdict
+from monitor.core.evidence import Evidence
 from monitor.dashboard.bars import clock_text, title_of
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.hindsight import Ghost
 from monitor.dashboard.palette import Ink, Line, Part
 from monitor.dashboard.picture import Options, draw_lane
+from monitor.dashboard.plot import forecast_text
 from monitor.dashboard.raster import Cells
 from monitor.dashboard.scale import AutoRange, number_text, seconds_text
 from monitor.dashboard.state import Board
@@ -50,6 +52,8 @@ class Case:
     to_ns: int
     said: str = ""
     verdict: Verdict = ""
+    alarm: str = ""
+    """Its id; empty for an event."""
 
 
 def case_of(board: Board, choices: Choices) -> Case | None:
@@ -90,12 +94,14 @@ def _of_alarm(board: Board, alarm: Alarm) -> Case:
     said = f"{alarm.priority} priority, {state_text(board, alarm)}{times}"
     return Case(
         alarm.stream, title_of(alarm), alarm.kind, alarm.score, alarm.threshold, alarm.model, alarm.raised_ns,
-        from_ns, to_ns, f"{said}{'; ' + alarm.detail if alarm.detail else ''}", board.verdict(alarm.id),
+        from_ns, to_ns, f"{said}{'; ' + alarm.detail if alarm.detail else ''}", board.verdict(alarm.id), alarm.id,
     )  # fmt: skip
 
 
-def why_lines(board: Board, case: Case, view: StreamView | None, *, blocks: bool) -> list[Line]:
-    """The explanation, a fact a line."""
+def why_lines(
+    board: Board, case: Case, view: StreamView | None, *, blocks: bool, evidence: Evidence | None = None
+) -> list[Line]:
+    """The explanation, a fact a line; `evidence` is what the daemon has kept with the alarm."""
     card = board.models.get(case.model, {})
     lines = [
         (
@@ -107,7 +113,7 @@ def why_lines(board: Board, case: Case, view: StreamView | None, *, blocks: bool
         _score_line(case, blocks=blocks),
         _fact("model", model_text(case.model, card)),
         _fact("window", _window_text(case, card)),
-        _fact("forecast", _forecast_text(case, view)),
+        _fact("forecast", _forecast_text(case, view) if evidence is None else forecast_text(evidence.foreseen)),
         _fact("latency", _latency_text(board)),
     ]
     notes = [n.text for n in board.notes.values() if n.text and n.stream == case.stream and
@@ -201,6 +207,14 @@ def _latency_text(board: Board) -> str:
         return "not known"
     half, most = status.latency_p50_ms, status.latency_p99_ms
     return f"from receipt to event, half within {half:.0f} ms, 99 % within {most:.0f} ms"
+
+
+def is_seen(case: Case, view: StreamView | None) -> bool:
+    """Whether the signal is still here that was flagged."""
+    if view is None or view.trace is None or not view.trace.count:
+        return False
+    times, _ = view.trace.between(case.from_ns - NS, case.to_ns)
+    return len(times) > 2 and int(times[0]) <= case.from_ns
 
 
 def why_picture(board: Board, case: Case, view: StreamView, choices: Choices, rows: int, columns: int) -> Cells:

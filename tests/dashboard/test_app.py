@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from textual.filter import NoColor
 
+from monitor.control import GetWhy
 from monitor.core.errors import Unreachable
 from monitor.dashboard.app import FRAMES_OVER_SSH_S, FRAMES_S, Dashboard, default_frames_s
 from monitor.dashboard.choices import Choices, ForecastMode
@@ -51,6 +52,7 @@ class StubLink:
         self.acknowledged: list[str] = []
         self.glanced: list[str] = []
         self.said: list[object] = []
+        self.answers: dict[object, object] = {}
         self.fails = False
         self.closed = False
 
@@ -69,9 +71,12 @@ class StubLink:
         self.glanced = list(streams)
 
     async def say(self, request, kind):
-        if self.fails:
+        if self.fails or (isinstance(request, GetWhy) and request not in self.answers):
             raise Unreachable("no daemon answered")
+        if request in self.answers:
+            return self.answers[request]
         self.said.append(request)
+        return None
 
     def close(self) -> None:
         self.closed = True

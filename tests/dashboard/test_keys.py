@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from monitor.control import Annotate, Mark, Silence, TestAlarm
+from monitor.control import Annotate, GetWhy, Mark, Record, Silence, TestAlarm, Why
 from monitor.core.blocks import Note
 from monitor.dashboard.explain import WhyScreen
 from monitor.dashboard.listing import Order
@@ -94,6 +95,33 @@ async def test_why_opens_and_closes():
         assert "0.900 against a threshold of 0.500" in watcher.app.screen.query_one("#why-lines").text
         await watcher.press("escape")
         assert not isinstance(watcher.app.screen, WhyScreen)
+
+
+async def test_why_shows_what_was_kept_when_the_signal_has_gone():
+    """An alarm of a stream that nobody looks at, long ago: its window and forecast come from the daemon."""
+    from tests.test_why import evidence, foreseen
+
+    async with watching() as watcher:
+        old = alarm("old", 3.0, stream="gone", priority="high", model="m@2")
+        watcher.board.fold(old, 0.0)
+        watcher.link.answers[GetWhy("old")] = Why(old, evidence("old", foreseen=foreseen(2.0)), [], [])
+        watcher.app.screen.choices.alarm_id = "old"
+        await watcher.press("w")
+        lines, picture = (watcher.app.screen.query_one(name) for name in ("#why-lines", "#why-picture"))
+        await until(lambda: "f@1 was off by 2.00 mV at most" in lines.text, "what the daemon has kept")
+        assert "what came, and the interval that f@1 had forecast" in picture.text
+
+
+async def test_recording_is_switched_on_and_off():
+    async with watching() as watcher:
+        await watcher.press("R")
+        await until(lambda: watcher.link.said[-1:] == [Record(("*",))], "on")
+        recorded = msgspec.structs.replace(watcher.board.status, recorded=("*",))
+        watcher.board.fold(recorded, 0.0)
+        await watcher.draw()
+        assert "● REC" in watcher.see(Header)
+        await watcher.press("R")
+        await until(lambda: watcher.link.said[-1:] == [Record(())], "off")
 
 
 async def test_filters_work_while_typing():
