@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from monitor.core.blocks import NS, Beat, Block, Event, Floats
@@ -184,6 +185,17 @@ class History:
         most = min(max(_TOTAL_NOTICES // max(len(self._rings), 1), _LEAST_NOTICES), _NOTICES)
         while len(kept) > most:
             kept.popleft()
+
+    def before(self, stream: str, end_ns: int, seconds: float) -> Block | None:
+        """The samples of the `seconds` up to `end_ns` that follow on each other; None where there are none."""
+        ring = self._rings.get(stream)
+        pieces = ring.pieces(stream, end_ns - round(seconds * NS)) if ring is not None else []
+        found = None
+        for piece in pieces:
+            count = round((end_ns - (piece.t0_ns or 0)) * (piece.rate_hz or 1.0) / NS) + 1
+            if count > 1:
+                found = msgspec.structs.replace(piece, values=piece.values[:count])
+        return found
 
     def last(self, stream: str, seconds: float) -> tuple[list[bytes], list[Event], list[Beat]]:
         """Encoded blocks, events and beats of about the last `seconds`, oldest first."""

@@ -17,7 +17,7 @@ import msgspec
 from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, Note, State
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import StorageLost
-from monitor.core.evidence import Evidence
+from monitor.core.evidence import Evidence, bytes_of
 from monitor.core.judge import Notice
 from monitor.history import History
 from monitor.sinks import Sink
@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 """Notices that could not be logged, that are kept at most."""
+
+
+_SIGNAL_S = 5.0
+"""Of signal that an alarm about the signal itself keeps."""
 
 
 class Publisher:
@@ -68,6 +72,7 @@ class Publisher:
         if self.quiet:
             return
         self._unlogged.extend(notice for notice in notices if not isinstance(notice, Beat))
+        self._unlogged.extend(self._signals_of(notices))
         told = [notice for notice in notices if not isinstance(notice, Evidence)]
         if self._unlogged or writes:
             told += await self._log(writes)
@@ -77,6 +82,24 @@ class Publisher:
                 self._history.notice(notice)
             for sink in self._sinks:
                 sink.notice(notice)
+
+    def _signals_of(self, notices: Sequence[Notice | Note | Evidence]) -> list[Evidence]:
+        """The signal itself, for alarms about it that are new: no model has seen a window of that."""
+        found = []
+        for alarm in notices:
+            is_new = isinstance(alarm, Alarm) and alarm.state is State.ACTIVE and alarm.times == 1
+            if not (is_new and isinstance(alarm, Alarm) and alarm.kind is Kind.SIGNAL) or alarm.acknowledged:
+                continue
+            seen = self._history.before(alarm.stream, alarm.changed_ns, _SIGNAL_S)
+            if seen is not None:
+                rate_hz, channels = seen.rate_hz or 1.0, seen.values.shape[1]
+                found.append(
+                    Evidence(
+                        alarm.id, alarm.stream, "", alarm.score, alarm.threshold, alarm.changed_ns, rate_hz,
+                        channels, seen.unit, bytes_of(seen.values),
+                    )
+                )  # fmt: skip
+        return found
 
     async def _log(self, writes: Sequence[Write]) -> list[Notice | Note]:
         """Write what is not yet in the log. When that fails, or works again, an alarm of ours says so."""

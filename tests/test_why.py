@@ -206,3 +206,25 @@ async def test_alarms_export_labels(tmp_path):
         assert lines[0]["start_ns"] < first.raised_ns <= lines[0]["end_ns"]
         assert await run("export", "--labels", "--out", tmp_path / "l", "--stream", "nobody") == ""
         assert (tmp_path / "l").read_text() == ""
+
+
+async def test_an_alarm_about_the_signal_keeps_the_signal(tmp_path):
+    """No model raised it: the last seconds that came are what there is to see."""
+    from monitor.core.blocks import NS, Block
+    from monitor.publisher import Publisher
+    from monitor.telemetry import Telemetry
+
+    history, values = Recent(30.0), np.arange(1000, dtype=np.float32)[:, None]
+    history.block(Block("ecg/1", values, "r", 0, 0, 100.0, ("I",), "mV"))
+    flat = msgspec.structs.replace(
+        alarm_named("f", raised_ns=8 * NS), kind=Kind.SIGNAL, label="flat", model="", times=1
+    )
+    with AlarmLog(tmp_path / "log.db") as log:
+        publisher = Publisher([], history, log, Telemetry(), lambda: 0)
+        await publisher.publish([flat, msgspec.structs.replace(flat, id="g", stream="nobody")])
+        publisher.close()
+        kept = log.evidence("f")
+        assert log.evidence("g") is None
+    assert (kept.rate_hz, kept.unit, kept.end_ns, kept.foreseen) == (100.0, "mV", 8 * NS, None)
+    assert array_of(kept.window, 1)[[0, -1], 0].tolist() == [300.0, 800.0]
+    assert "the signal, mV" in "".join(map(chr, draw_evidence(kept, 8, 60, BRAILLE).glyph[0].tolist()))

@@ -64,7 +64,7 @@ def draw_evidence(evidence: Evidence, rows: int, columns: int, glyphs: Glyphs) -
             lanes.append((_foretold(seen, (seen.end_ns - evidence.end_ns) / NS), title, seen.unit))
         if seen is None or not seen.came or seen.model != evidence.model:
             window = array_of(evidence.window, evidence.channels)
-            title = f"the window as {evidence.model} saw it"
+            title = f"the window as {evidence.model} saw it" if evidence.model else "the signal"
             lanes.append((Curve(evidence.rate_hz, window[:, 0]), title, evidence.unit))
     except ValueError as error:
         raise SchemaError(f"alarm {evidence.alarm}: its evidence cannot be read: {error}") from error

@@ -72,7 +72,8 @@ def print_why(why: Why, card: Mapping[str, Any], *, glyphs_name: str) -> None:
     ]
     if evidence is not None:
         facts.append(("raised by", window_text(evidence, time_text(evidence.end_ns))))
-        facts.append(("forecast", forecast_text(evidence.foreseen)))
+        if alarm.model:
+            facts.append(("forecast", forecast_text(evidence.foreseen)))
     elif alarm.model:
         facts.append(("raised by", "its window is no longer kept (alarm_log.keep_windows)"))
     if len(why.events) > 1:
