@@ -50,7 +50,6 @@ class BeatJudge(Judge):
         self.picker, self.pulse = BeatPicker(card, capacity), Pulse(capacity)
         self.second = SecondTier(card, capacity, ask) if card.second is not None and ask is not None else None
         self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[: self._limit])}
-        self._between = np.array([(track.raise_level + track.clear_level) / 2 for track in self.tracks])
         self._limits_bpm = np.full((capacity, 2), np.nan)
 
     def inherit(self, other: Judge) -> list[Alarm]:
@@ -100,7 +99,7 @@ class BeatJudge(Judge):
         self._score_limits(part, scores)
         heard = scores
         if noisy.any():
-            heard = np.where(noisy[:, None], self._between, scores)  # what lies between the levels changes nothing
+            heard = np.where(noisy[:, None], self.budgets.between(part.slots), scores)  # alarms stay as they are
             heard[:, -1] = scores[:, -1]
         alarms = self._alarm(part, heard, 0.0)
         self.budgets.learn(part.slots, likeliest, busy, alarms)

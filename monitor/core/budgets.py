@@ -83,6 +83,14 @@ class Budgets:
                 levels[:, i] = own[0]
         return levels
 
+    def between(self, slots: Ints) -> Doubles:
+        """(n, track) scores that change nothing, whatever the alarm is: 0 where there are none."""
+        scores = np.zeros((len(slots), len(self._tracks)))
+        for i, track in enumerate(self._tracks):
+            high, low = self.of(i, slots) or (track.raise_level, track.clear_level)
+            scores[:, i] = np.where(low < high, low, 0.0)
+        return scores
+
     def warming(self, slots: Ints) -> Bools:
         """Whether some budget of each stream cannot be kept yet."""
         warming = np.zeros(len(slots), np.bool_)

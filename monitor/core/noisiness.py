@@ -19,7 +19,7 @@ from monitor.core.scoring import Bools, Doubles
 FIGURES = ("median step", "kurtosis", "mobility", "complexity", "range", "doubt")
 EVERY_S = 0.5
 """How often a stream's window is looked at."""
-KEEP = 0.5
+KEEP = 0.25
 """Of what was thought half a second before: a beat that looks odd makes no noise."""
 DOUBTS = 0.25
 """Weight of the newest candidate in the mean doubt."""
