@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 import json
 import os
+import random
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,23 @@ import msgspec
 from monitor.cluster.audit import audit, settled
 from monitor.cluster.fleet import fleets, send
 from monitor.cluster.jetstream import JetStream, Refused, Unanswered, connected
-from monitor.cluster.layout import RESULTS, SAMPLES, count_partitions, make_streams, results_subject
+from monitor.cluster.layout import (
+    RESULTS,
+    SAMPLES,
+    count_partitions,
+    make_streams,
+    partition_subject,
+    results_subject,
+)
 from monitor.cluster.nodes import Child, Node, make_nodes
+from monitor.cluster.partition import Commit
 from monitor.config import Config
 from monitor.core.errors import MonitorError
 from monitor.inference import Model
 
 NODES = WORKERS = 3
+KINDS = ("worker", "server", "bridge")
+"""What is killed."""
 _START_S = 30.0
 _LOOK_S = 0.02
 
@@ -42,6 +55,15 @@ class Stage:
     workers: list[Child]
     bridge: Child
     config: Config
+
+    def kinds(self, what: str) -> Sequence[Child]:
+        """All of a kind."""
+        kinds: dict[str, Sequence[Child]] = {
+            "worker": self.workers,
+            "server": self.nodes,
+            "bridge": [self.bridge],
+        }
+        return kinds[what]
 
 
 def _monitor(name: str, folder: Path, *arguments: str) -> Child:
@@ -73,7 +95,11 @@ async def staged(config: Config, folder: Path) -> AsyncIterator[tuple[Stage, Jet
         config,
         cluster=msgspec.structs.replace(config.cluster, servers=tuple(node.url for node in nodes), replicas=NODES),
         mqtt=msgspec.structs.replace(
-            config.mqtt, host="127.0.0.1", port=nodes[1].mqtt, alternatives=(listeners[2],), reconnect_max_s=0.5
+            config.mqtt,
+            host="127.0.0.1",
+            port=nodes[1].mqtt,
+            alternatives=(listeners[2], listeners[0]),
+            reconnect_max_s=0.5,
         ),
     )
     flags = _flags(config)
@@ -116,62 +142,81 @@ async def _until(condition: Callable[[], bool], what: str, child: Child) -> None
         await asyncio.sleep(0.05)
 
 
-class _Pauses:
-    """The longest time that each partition went without a commit, since the last look."""
+class _Waits:
+    """How long blocks that are stored wait for their commit; and how long none are stored at all."""
 
     def __init__(self, js: JetStream, partitions: int) -> None:
         self._js = js
-        self._since = dict.fromkeys(range(partitions), time.monotonic())
-        self._newest = dict.fromkeys(range(partitions), 0)
-        self._longest = 0.0
+        self._seen: list[deque[tuple[int, float]]] = [deque() for _ in range(partitions)]
+        """Of each partition, places that are not yet committed, and when they were first seen."""
+        self._newest = [0] * partitions
+        self._stored_s = time.monotonic()
+        self._longest = self._silent = 0.0
 
     async def watch(self) -> None:
         while True:
-            await asyncio.gather(*(self._look(number) for number in self._since))
+            await asyncio.gather(*(self._look(number) for number in range(len(self._seen))))
+            self._silent = max(self._silent, time.monotonic() - self._stored_s)
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self, number: int) -> None:
-        newest = self._newest[number]
+        seen = self._seen[number]
         with contextlib.suppress(Unanswered, Refused):
-            last = await self._js.last(RESULTS, results_subject(number))
-            newest = last.seq if last else 0
-        now_s = time.monotonic()
-        if self._newest[number]:
-            self._longest = max(self._longest, now_s - self._since[number])
-        if newest != self._newest[number]:
-            self._newest[number], self._since[number] = newest, now_s
+            last = await self._js.last(SAMPLES, partition_subject(number))
+            if last and last.seq > self._newest[number]:
+                self._newest[number], self._stored_s = last.seq, time.monotonic()
+                seen.append((last.seq, self._stored_s))
+            newest = await self._js.last(RESULTS, results_subject(number))
+            position = msgspec.msgpack.decode(newest.data, type=Commit).position if newest else 0
+            while seen and seen[0][0] <= position:
+                self._longest = max(self._longest, time.monotonic() - seen.popleft()[1])
+        if seen:
+            self._longest = max(self._longest, time.monotonic() - seen[0][1])
 
-    def take(self) -> float:
-        longest, self._longest = self._longest, 0.0
-        return longest
+    def take(self) -> tuple[float, float]:
+        """The longest of both since the last call."""
+        found = round(self._longest, 2), round(self._silent, 2)
+        self._longest = self._silent = 0.0
+        return found
 
 
 async def run_demo(
-    config: Config, models: dict[str, Model], *, seconds: float, streams: int, tell: Callable[[str], None]
+    config: Config,
+    models: dict[str, Model],
+    *,
+    seconds: float,
+    streams: int,
+    rounds: int = 1,
+    seed: int = 0,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Run it; what came of it. Every line that `tell` is given says what happened just now."""
+    rng = random.Random(seed)  # noqa: S311 no secret
     with tempfile.TemporaryDirectory(prefix="foretrace-") as name:
         async with staged(config, Path(name)) as (stage, js):
             tell(f"{NODES} servers, {WORKERS} workers, a bridge; {streams} streams for {seconds:g} s over MQTT")
-            pauses = _Pauses(js, await count_partitions(js))
-            watching = asyncio.create_task(pauses.watch())
+            waits = _Waits(js, await count_partitions(js))
+            watching = asyncio.create_task(waits.watch())
             sending = asyncio.gather(*(send(stage.config.mqtt, blocks) for blocks in fleets(streams, seconds)))
-            await asyncio.sleep(seconds / 5)
-            found: dict[str, Any] = {"calm_longest_pause_s": round(pauses.take(), 2)}
-            for what, victim in (
-                ("worker", stage.workers[0]), ("server", stage.nodes[1]), ("bridge", stage.bridge)
-            ):  # fmt: skip
-                await victim.kill()
-                tell(f"killed {victim.name}")
-                await asyncio.sleep(seconds / 5)
-                found[f"{what}_killed_longest_pause_s"] = round(pauses.take(), 2)
-                await victim.start()
+            turn_s = seconds / (3 * rounds + 2)
+            await asyncio.sleep(turn_s)
+            calm = waits.take()
+            after = {what: list[tuple[float, float]]() for what in KINDS}
+            for _ in range(rounds):
+                for what in rng.sample(KINDS, len(KINDS)):
+                    victim = rng.choice(stage.kinds(what))
+                    await victim.kill()
+                    tell(f"killed {victim.name}")
+                    await asyncio.sleep(turn_s)
+                    after[what].append(waits.take())
+                    await victim.start()
             sent = sum(await sending)
             await settled(js, sent)
             watching.cancel()
             tell("comparing with one engine that is given everything at once")
             counted = await audit(js, stage.config, models)
             blocks = (await js.call(f"STREAM.INFO.{SAMPLES}"))["state"]["messages"]
+    found: dict[str, Any] = {"calm_s": calm, "killed_s": after}
     found.update(sent_blocks=sent, stored_blocks=blocks)
     found.update(msgspec.to_builtins(counted))
     return found
@@ -179,14 +224,19 @@ async def run_demo(
 
 def table(found: dict[str, Any]) -> str:
     """For people."""
+    after = found["killed_s"].items()
     rows = (
         ("blocks sent, stored", f"{found['sent_blocks']}, {found['stored_blocks']}"),
         ("missing, doubled, out of order", f"{found['missing']}, {found['doubled']}, {found['out_of_order']}"),
         ("events and changes of alarms", f"{found['told']}, {found['differing']} of them not as without faults"),
         ("commits", str(found["commits"])),
-        ("longest pause of a partition, nothing killed", f"{found['calm_longest_pause_s']:.2f} s"),
-        ("  a worker killed", f"{found['worker_killed_longest_pause_s']:.2f} s"),
-        ("  a server killed", f"{found['server_killed_longest_pause_s']:.2f} s"),
-        ("  the bridge killed", f"{found['bridge_killed_longest_pause_s']:.2f} s"),
+        ("a stored block waits, nothing killed", f"{found['calm_s'][0]:.2f} s at most"),
+        *((f"  {len(some)} x a {what} killed", _spread([s for s, _ in some])) for what, some in after),
+        ("no block is stored, nothing killed", f"{found['calm_s'][1]:.2f} s at most"),
+        *((f"  {len(some)} x a {what} killed", _spread([s for _, s in some])) for what, some in after),
     )
     return "\n".join(f"{what:46} {value}" for what, value in rows)
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.2f} s in the median, {max(seconds):.2f} s at most"

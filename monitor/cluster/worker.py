@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.2
 IDLE_S = 0.5
+_STEP = 256
+"""Messages in one commit: the others of a worker's partitions get their turn, and nobody is taken for dead."""
+_SWITCH_S = 0.0005
+"""See monitor.daemon: shards compute in a thread, and the event loop must not wait for it."""
 _STATES_S = 1.0
 _STATES = 512
 """In one message."""
@@ -134,10 +139,11 @@ class Worker:
                     partition.forget()
                 if not delivered and not await pull.something(HEARTBEAT_S):
                     await self._freeze(partition)
+                    await self._tell_states(partition)
                     continue
                 delivered += pull.take()
                 try:
-                    outcome = await partition.process(delivered)
+                    outcome = await partition.process(delivered[:_STEP])
                 except Overtaken as error:
                     log.warning("partition %d: somebody else has gone on with it: %s", number, error)
                     delivered = []
@@ -145,10 +151,10 @@ class Worker:
                     log.warning("partition %d: %s", number, error)
                     partition.forget()
                 else:
-                    await pull.acknowledge(delivered[-1])
+                    await pull.acknowledge(delivered[:_STEP][-1])
                     await self._tell_states(partition)
                     self._samples += outcome.samples if outcome else 0
-                    delivered = []
+                    delivered = delivered[_STEP:]
                 await asyncio.sleep(pause_s)
         finally:
             pull.close()
@@ -205,6 +211,7 @@ class Worker:
 
 async def run_worker(config: Config, models: Mapping[str, Model], name: str, stop: asyncio.Event) -> None:
     """Run a worker until `stop`; raises Unreachable or ConfigError when there is no cluster to work in."""
+    sys.setswitchinterval(_SWITCH_S)
     async with connected(config.cluster, name) as js:
         partitions = await _made(js, config)
         worker = Worker(js, config, models, name, partitions)

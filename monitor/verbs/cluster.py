@@ -100,7 +100,17 @@ def serve(path: Path | None, settings: tuple[str, ...], parent: int | None) -> N
     "--for", "seconds", type=click.FloatRange(5, 3600), default=25.0, show_default=True, help="How long."
 )
 @click.option("--streams", type=click.IntRange(2, 2000), default=24, show_default=True, help="So many streams.")
-def demo(path: Path | None, settings: tuple[str, ...], json_: bool, seconds: float, streams: int) -> int:
+@click.option("--rounds", type=click.IntRange(1, 100), default=1, show_default=True, help="Of three kills each.")
+@click.option("--seed", type=int, default=0, help="Decides who is killed, and in which order.")
+def demo(
+    path: Path | None,
+    settings: tuple[str, ...],
+    json_: bool,
+    seconds: float,
+    streams: int,
+    rounds: int,
+    seed: int,
+) -> int:
     """A whole cluster on this machine, with a worker, a server and the bridge killed on the way.
 
     Ends with a table of what became of every block, and exit code 1 when anything was lost.
@@ -113,7 +123,13 @@ def demo(path: Path | None, settings: tuple[str, ...], json_: bool, seconds: flo
     for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, it cleans up as after Ctrl-C
         signal.signal(number, signal.default_int_handler)
     playing = run_demo(
-        config, load_models(config), seconds=seconds, streams=streams, tell=lambda line: click.echo(line, err=True)
+        config,
+        load_models(config),
+        seconds=seconds,
+        streams=streams,
+        rounds=rounds,
+        seed=seed,
+        tell=lambda line: click.echo(line, err=True),
     )
     found = asyncio.run(playing)
     click.echo(json.dumps(found) if json_ else shown(found))

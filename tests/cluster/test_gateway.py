@@ -60,8 +60,14 @@ async def test_dashboards_and_alarms_see_a_cluster_as_they_see_a_daemon(tmp_path
                         await publish(js, messages[at : at + 10])
                         await asyncio.sleep(0.02)
                     await caught_up(js, len(messages))
+                    expected = {
+                        "signals/ecg/1/samples",
+                        "signals/ecg/1/forecast",
+                        "all/signals/sine/1/events",
+                        "all/signals/ecg/1/state",
+                    }
                     async with asyncio.timeout(20):
-                        while not {"signals/ecg/1/samples", "signals/ecg/1/forecast"} <= set(heard):  # noqa: ASYNC110
+                        while not expected <= set(heard):  # noqa: ASYNC110
                             await asyncio.sleep(0.05)
                         told = [n for o in await told_by(js) for n in o.notices]
                         while len(heard.get("all/signals/sine/1/events", [])) < 3:  # noqa: ASYNC110
