@@ -72,7 +72,6 @@ class Intake:
         else:
             self._continue(stream, verdict.gap, told_ns, now_ns if block.seq is None else None, events)
         t0_ns = stream.time_ns(stream.index)
-        stream.newest_ns = t0_ns + round((len(values) - 1) * NS / rate_hz)
         self._admit(stream, values, mark, events)
         stream.events += len(events)
         return Block(stream.name, values, block.run, seq, t0_ns, rate_hz, stream.channels, stream.unit), events
@@ -91,7 +90,6 @@ class Intake:
             return None
         values = block.values
         stream.ledger.follow(len(values))
-        stream.newest_ns = t0_ns + round((len(values) - 1) * NS / stream.rate_hz)
         stream.index += len(values)
         stream.last = values[-1]
         self.arrivals.add(stream.slot, stream.lanes, stream.rate_hz, values, mark)

@@ -28,8 +28,8 @@ _LIGHT = 2**20
 """Of a batch, hidden state times itself times steps: what less than a millisecond is enough for."""
 _REST_WINDOWS = 4
 """How long a stream rests under overload: long against the half window that it then takes to warm up."""
-_MORE = 4
-"""A row costs a carried state so little that four times as many make a batch."""
+_MORE = 16
+"""A row costs a carried state so little that sixteen times as many make a batch."""
 
 
 class Model(Steps, Protocol):

@@ -30,16 +30,17 @@ _TINY = 1e-9
 
 def figures(windows: Floats, doubt: Doubles) -> Doubles:
     """FIGURES (n, 6) of windows (n, time) of at least four samples, all but the last as logarithms."""
-    x = windows.astype(np.float64)
+    x = windows.astype(np.float64)  # (n, time)
     steps = np.diff(x, axis=1)
     bends = np.diff(steps, axis=1)
     span = np.ptp(x, axis=1) + _TINY
     x = x - x.mean(axis=1, keepdims=True)
-    power, speed, jerk = ((part**2).mean(axis=1) + _TINY for part in (x, steps, bends))
+    squares = x * x
+    power, speed, jerk = (part.mean(axis=1) + _TINY for part in (squares, steps * steps, bends * bends))
     mobility = np.sqrt(speed / power)
     shape = (
         np.median(np.abs(steps), axis=1) / span + _TINY,
-        (x**4).mean(axis=1) / power**2 + _TINY,
+        (squares * squares).mean(axis=1) / power**2 + _TINY,
         mobility,
         np.sqrt(jerk / speed) / mobility,
         span,

@@ -95,9 +95,13 @@ class Stream:
     """The newest known sample."""
     anchor: tuple[int, int] = (0, 0)
     """Index and data time of one sample of the segment."""
-    newest_ns: int = 0
     early: Early = field(default_factory=Early)
     events: int = 0
+
+    @property
+    def newest_ns(self) -> int:
+        """Data time of the last sample; 0 while nothing has come."""
+        return 0 if self.fresh else self.time_ns(self.index - 1)
 
     @property
     def fresh(self) -> bool:
