@@ -202,7 +202,8 @@ class Pipeline:
         notices, self._notices = self._notices, []
         books = self._engine.memory.save() if self.keeper and self.keeper.is_due else None
         writes = self.keeper.begin(books) if self.keeper else []
-        for name, model in self._models.items():
+        # Forecasters last: what the others raise waits to be told with what was forecast.
+        for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
             while left[name] > 0:
                 limit = self._engine.lanes[name].batch_limit(self._settings.max_batch)
                 batch = self._engine.ready(name, min(left[name], limit))
@@ -213,6 +214,7 @@ class Pipeline:
                 if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
                     await self._hand_over(notices)
                     notices = []
+        notices += self._engine.rest()
         if self.keeper and books is not None:
             writes += self.keeper.states(self._engine.memory.learn(books))
         await self._hand_over(notices, writes, acknowledgements)
@@ -281,6 +283,7 @@ class Pipeline:
                     if isinstance(notice, Beat):
                         self._history.notice(notice)
         self._engine.signals()
+        self._engine.rest()
         self._notices.clear()
         self._told.clear()
         self._telemetry.reset()

@@ -47,12 +47,12 @@ class Deliveries:
         pass
 
 
-def make(log, sinks=(), **inference) -> Pipeline:
-    rule = {"name": "*", "models": ["sine-spikes"], "rate_hz": 50.0}
+def make(log, sinks=(), models=("sine-spikes",), **inference) -> Pipeline:
+    rule = {"name": "*", "models": list(models), "rate_hz": 50.0}
     config = msgspec.convert({"streams": [rule], "inference": inference}, Config)
-    models = load_models(config)
-    engine = Engine({name: model.card for name, model in models.items()}, config.plan_of, max_streams=2)
-    return Pipeline(engine, models, config.inference, config.limits, sinks, History(10), log, Telemetry())
+    loaded = load_models(config)
+    engine = Engine({name: model.card for name, model in loaded.items()}, config.plan_of, max_streams=2)
+    return Pipeline(engine, loaded, config.inference, config.limits, sinks, History(10), log, Telemetry())
 
 
 async def test_a_delivery_is_acknowledged_in_order_and_after_its_events_are_durable(tmp_path):
@@ -82,6 +82,20 @@ async def test_nothing_is_acknowledged_while_its_windows_wait(tmp_path):
         await inferring
         pipeline.close()
         assert len(source.acknowledged) == 10
+
+
+@pytest.mark.parametrize("models", [("sine-spikes", "sine-forecast"), ("sine-forecast", "sine-spikes")])
+async def test_alarms_of_a_backlog_say_what_was_forecast(tmp_path, models):
+    """All of the signal is there before the first model begins, and is still told as if it had come bit by bit."""
+    with AlarmLog(tmp_path / "log.db") as log:
+        pipeline, source = make(log, models=models), Deliveries(log, per_delivery=200)
+        await pipeline.read(source)
+        pipeline.stop()
+        await pipeline.infer()
+        pipeline.close()
+        kept = [log.evidence(alarm.id) for alarm in log.alarms(limit=-1) if alarm.label == "spike"]
+    assert len(kept) > 5
+    assert all(evidence.foreseen is not None for evidence in kept)
 
 
 class Heard:

@@ -230,7 +230,7 @@ class Engine:
             part, some = batch, outputs
             if len(turns) > 1:
                 part, some = batch.rows(rows), {name: values[rows] for name, values in outputs.items()}
-            self._foresights.note(part, some)
+            evidence += self._foresights.note(part, some)
             scores[rows], found = judge.step(part, some)
             levels[rows] = judge.budgets.levels(part.slots)
             notices += [(int(rows[row]), notice) for row, notice in found]
@@ -239,6 +239,10 @@ class Engine:
             self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
         kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
         return Conclusion(batch, outputs, kinds, scores, levels, notices, evidence)
+
+    def rest(self) -> list[Evidence]:
+        """The evidence that no conclusion has had: it waits for forecasts, and there are no more."""
+        return self._foresights.rest()
 
     def forecast(self, conclusion: Conclusion, row: int) -> Forecast:
         """The forecast in one row of a forecast model's conclusion."""

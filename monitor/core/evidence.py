@@ -103,6 +103,11 @@ class Foresight:
         self._newest[slots] = told
         self._segment[slots], self._end[slots], self._t_ns[slots] = part.segments, ends, part.t_ns
 
+    def is_behind(self, slot: int, t_ns: int) -> bool:
+        """Whether a window may come that ends by `t_ns` and is newer than the newest."""
+        hop_ns = NS * self._hop / self.card.rate_hz
+        return bool(self._count[slot] < 0 or self._t_ns[slot] <= t_ns - hop_ns)
+
     def of(self, slot: int, t_ns: int, unit: str) -> Foreseen | None:
         """What was foretold of a stream, as of its newest window; None where that is long before `t_ns`."""
         card, count = self.card, min(int(self._count[slot]), self._hops)
@@ -123,16 +128,27 @@ class Foresight:
 
 
 class Foresights:
-    """Those of all forecasters, and what they make of alarms."""
+    """Those of all forecasters, and what they make of alarms.
+
+    In a backlog one model is done with all of it before the next begins: what a classifier raises waits for the
+    forecaster to come as far.
+    """
 
     def __init__(self, cards: Mapping[str, Card], capacity: int) -> None:
         self._cards = dict(cards)
         self._of = {name: Foresight(card, capacity) for name, card in cards.items() if card.task == "forecast"}
+        self._waiting: list[tuple[str, int, int, str, Evidence]] = []  # forecaster, slot, time, unit
 
-    def note(self, batch: Batch, outputs: dict[str, Floats]) -> None:
-        """See Foresight.note; other models foretell nothing."""
-        if (foresight := self._of.get(batch.model)) is not None:
-            foresight.note(batch, outputs)
+    def note(self, batch: Batch, outputs: dict[str, Floats]) -> list[Evidence]:
+        """See Foresight.note; other models foretell nothing. The evidence that has waited for this."""
+        if (foresight := self._of.get(batch.model)) is None:
+            return []
+        foresight.note(batch, outputs)
+        return self._come() if self._waiting else []
+
+    def rest(self) -> list[Evidence]:
+        """What waits for forecasts that have not come, with what there is."""
+        return self._come(all_of_it=True) if self._waiting else []
 
     def evidence(
         self,
@@ -143,7 +159,8 @@ class Foresights:
     ) -> list[Evidence]:
         """Why each alarm was raised that is new among the notices of a batch, each of which has its row.
 
-        `late` has the time and window of those that an earlier row has raised; they are taken out.
+        `late` has the time and window of those that an earlier row has raised; they are taken out. What a
+        forecaster has still to say something of comes later, from `note` or `rest`.
         """
         found = []
         for row, alarm in notices:
@@ -151,17 +168,29 @@ class Foresights:
                 continue
             slot, t_ns, card = int(part.slots[row]), int(part.t_ns[row]), self._cards[part.model]
             stream = streams[slot]
-            names = (part.model, *(lane.name for lane in stream.lanes))
-            foresight = next((self._of[name] for name in names if name in self._of), None)
-            seen = foresight.of(slot, t_ns, stream.unit) if foresight is not None else None
             end_ns, window = late.pop(alarm.id, (t_ns, part.windows[row]))
             there = window[-min(int(part.ends[row]), len(window)) :]  # of a young segment's the rest is made up
-            found.append(
-                Evidence(
-                    alarm.id, alarm.stream, alarm.model, alarm.score, alarm.threshold, end_ns, card.rate_hz,
-                    card.channels, unit_of(card, stream.unit), bytes_of(there), seen,
-                )
+            evidence = Evidence(
+                alarm.id, alarm.stream, alarm.model, alarm.score, alarm.threshold, end_ns, card.rate_hz,
+                card.channels, unit_of(card, stream.unit), bytes_of(there),
             )  # fmt: skip
+            names = (part.model, *(lane.name for lane in stream.lanes))
+            if (name := next((name for name in names if name in self._of), None)) is None:
+                found.append(evidence)
+            else:
+                self._waiting.append((name, slot, t_ns, stream.unit, evidence))
+        return found + self._come() if self._waiting else found
+
+    def _come(self, *, all_of_it: bool = False) -> list[Evidence]:
+        """Take out of those that wait the ones that need wait no longer."""
+        found, waiting = [], []
+        for one in self._waiting:
+            name, slot, t_ns, unit, evidence = one
+            if self._of[name].is_behind(slot, t_ns) and not all_of_it:
+                waiting.append(one)
+            else:
+                found.append(msgspec.structs.replace(evidence, foreseen=self._of[name].of(slot, t_ns, unit)))
+        self._waiting = waiting
         return found
 
 

@@ -43,10 +43,10 @@ class MqttSource:
             client._client.manual_ack_set(True)  # noqa: SLF001 see the head of the file
             try:
                 async with client:
-                    log.info("mqtt: connected to %s:%d", listener.host, listener.port)
-                    backoff.reset()
                     for levels in ("+", "+/+", "+/+/+"):
                         await client.subscribe(f"{self._prefix}/{levels}/samples", self._settings.qos)
+                    log.info("mqtt: connected to %s:%d", listener.host, listener.port)
+                    backoff.reset()
                     self.connected = True
                     async for batch in self._drained(client):
                         yield Delivery(

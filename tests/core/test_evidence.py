@@ -10,13 +10,18 @@ from monitor.core.evidence import MOST_VALUES, array_of, bytes_of
 from tests.core.test_engine import RATE, cut, last_value_model, make_engine, signal, spike_model
 
 
-def evidence_of(engine, blocks, batch=64):
-    """Everything that was raised with why, and for each forecaster's window its end and what it foretold."""
+def evidence_of(engine, blocks, batch=64, order=("forecast", "spikes"), at_once=1):
+    """Everything that was raised with why, and for each forecaster's window its end and what it foretold.
+
+    The models take their turns in `order`, after so many blocks `at_once`.
+    """
     models = {"spikes": spike_model, "forecast": last_value_model(10)}
     found, raised, foretold = [], [], []
     for i, block in enumerate(blocks):
         engine.push(block, now_ns=0, mark=i)
-        for name in ("forecast", "spikes"):
+        if (i + 1) % at_once:
+            continue
+        for name in order:
             while (ready := engine.ready(name, batch)) is not None:
                 outputs = models[name](ready.windows)
                 conclusion = engine.conclude(ready, outputs)
@@ -50,6 +55,19 @@ def test_an_alarm_carries_its_window_and_what_had_been_forecast_of_it(make_card,
         np.testing.assert_array_equal(array_of(seen.upper, 1), mean + 1)
 
 
+def test_in_a_backlog_why_waits_for_the_forecaster(make_card):
+    """One model sees all of the signal before the other sees any, and it is the same evidence."""
+    blocks = cut(signal(), range(0, 400, 5))
+    live, _, _ = evidence_of(make_engine(make_card), blocks, order=("spikes", "forecast"))
+    late, raised, _ = evidence_of(
+        make_engine(make_card), blocks, order=("spikes", "forecast"), at_once=len(blocks)
+    )
+    of_spikes = {a.id for a in raised if a.label == "spike"}
+    assert len(of_spikes) == 2
+    assert {e.alarm: e for e in late if e.alarm in of_spikes} == {e.alarm: e for e in live if e.alarm in of_spikes}
+    assert all(e.foreseen is not None for e in late)
+
+
 def test_nothing_is_foretold_across_a_gap(make_card):
     values = signal(spikes=(112,))
     blocks = [b for b in cut(values, range(0, 400, 5)) if not 60 <= b.seq < 100]
@@ -72,7 +90,10 @@ def test_what_was_foretold_long_before_is_left_out(make_card):
         engine.push(block, now_ns=0, mark=i)
         while (ready := engine.ready("spikes", 64)) is not None:
             found += engine.conclude(ready, spike_model(ready.windows)).evidence
-    assert [e.foreseen for e in found] == [None]
+    assert found == []
+    (evidence,) = engine.rest()
+    assert evidence.foreseen is None
+    assert engine.rest() == []
 
 
 def test_evidence_is_bounded():
