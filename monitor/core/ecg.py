@@ -38,6 +38,9 @@ _WAVES = {
           (0.25, 0.045, 0.19), (0.30, 0.030, 0.17)),
     "V": ((-0.17, 0.022, 0.0), (-0.065, 0.022, -0.12), (0.0, 0.032, 1.50), (0.085, 0.035, -0.60),
           (0.28, 0.050, -0.38), (0.34, 0.040, -0.20)),
+    # In place of P the stimulus of a pacemaker; then it spreads as slowly as in a ventricular beat.
+    "/": ((-0.11, 0.0015, 2.0), (-0.065, 0.022, -0.12), (0.0, 0.032, 1.50), (0.085, 0.035, -0.60),
+          (0.28, 0.050, -0.38), (0.34, 0.040, -0.20)),
 }  # fmt: skip
 _QRS = slice(1, 4)
 """Waves that last as long at every heart rate; the others move and stretch with the square root of the cycle."""
@@ -68,8 +71,9 @@ class Ecg:
         pvcs_per_minute: float = 0.0,
         svcs_per_minute: float = 0.0,
         episodes: Sequence[Episode] = (),
+        paced: bool = False,
     ) -> None:
-        """`noise` is muscle noise and `wander` the baseline's, both in mV.
+        """`noise` is muscle noise and `wander` the baseline's, both in mV; `paced` beats stand in for normal ones.
 
         Raises ConfigError for what cannot be.
         """
@@ -86,6 +90,7 @@ class Ecg:
             pvcs_per_minute=pvcs_per_minute, svcs_per_minute=svcs_per_minute, episodes=episodes,
         )  # fmt: skip
         self._waves = _patient(patient)
+        self._paced = paced
         self._patient, self._muscle, self._motion = patient, muscle, motion
         self._faults = sorted((e for e in episodes if e.kind in FAULTS), key=lambda e: e.at_s)
         self._noise, self._wander = noise, wander
@@ -130,6 +135,8 @@ class Ecg:
     def _plan(self, until_s: float) -> None:
         """Shape the beats up to `until_s`, and forget those that are over."""
         beats, marks = self._rhythm.until(until_s)
+        if self._paced:
+            beats = [beat._replace(symbol="/") if beat.symbol == "N" else beat for beat in beats]
         self._coming += [(round(t_s * self.rate_hz), name) for t_s, name in marks if t_s >= 0]
         self._coming += [(round(beat.t_s * self.rate_hz), beat.symbol) for beat in beats if beat.t_s >= 0]
         shapes = [self._shape(beat) for beat in beats]
@@ -239,8 +246,11 @@ def _patient(random: np.random.Generator) -> dict[str, Doubles]:
     for symbol in ("N", "A"):
         waves[symbol][:, 2] *= heights
         waves[symbol][:, 1] *= widths
-    waves["V"][:, 2] *= random.choice((1.0, -1.0), p=(0.6, 0.4)) * random.uniform(0.8, 1.2)
-    waves["V"][:, 1] *= random.uniform(0.9, 1.2)
+    height = random.choice((1.0, -1.0), p=(0.6, 0.4)) * random.uniform(0.8, 1.2)
+    width = random.uniform(0.9, 1.2)
+    for symbol in ("V", "/"):
+        waves[symbol][1:, 2] *= height
+        waves[symbol][1:, 1] *= width
     return waves
 
 

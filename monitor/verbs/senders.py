@@ -103,6 +103,7 @@ _KINDS = {
     "--pvcs", "pvcs_per_minute", type=click.FloatRange(0), help="ecg: premature ventricular beats a minute."
 )
 @click.option("--svcs", "svcs_per_minute", type=click.FloatRange(0), help="ecg: the same, supraventricular.")
+@click.option("--paced", is_flag=True, default=None, help="ecg: by a pacemaker.")
 @click.option(
     "--episode",
     "episodes",
@@ -152,7 +153,7 @@ def simulate(
 
 _SETTINGS = (
     "seed", "rate_hz", "noise", "spikes_per_minute", "heart_rate_bpm", "pvcs_per_minute", "svcs_per_minute",
-    "episodes", "drift_at_s", "drift_per_minute", "stale_at_s", "stale_s",
+    "paced", "episodes", "drift_at_s", "drift_per_minute", "stale_at_s", "stale_s",
 )  # fmt: skip
 
 

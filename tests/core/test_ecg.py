@@ -188,3 +188,16 @@ def test_what_cannot_be_is_refused(wrong):
 def test_a_vital_sign_that_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="vital sign: expected"):
         VitalSign(step=0)
+
+
+def test_a_pacemaker_makes_wide_beats_after_a_stimulus_each():
+    values, labels = Ecg(seed=1, noise=0, wander=0, paced=True, pvcs_per_minute=3).next(360 * 60)
+    names = [name for _, name in labels]
+    assert set(names) == {"/", "V"}
+    assert names.count("/") > 50
+    plain, _ = Ecg(seed=1, noise=0, wander=0).next(360 * 60)
+    first = next(at for at, name in labels if name == "/" and at > 360)
+    stimulus = values[first - 45 : first - 30, 0]
+    assert np.ptp(stimulus) > 1 > np.ptp(plain[first - 45 : first - 30, 0])
+    wide = np.abs(values[first - 29 : first + 30, 0]) > 0.5
+    assert wide.sum() > 15  # 40 ms at the very least
