@@ -31,12 +31,13 @@ from monitor.core.judging import judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
 from monitor.core.overview import stream_states
-from monitor.core.quality import Quality, Told
+from monitor.core.quality import Quality
 from monitor.core.reorder import Held
 from monitor.core.rules import Rule
 from monitor.core.scoring import Doubles
 from monitor.core.staleness import Staleness
 from monitor.core.stream import Plan
+from monitor.core.technical import Told
 from monitor.core.wire import StreamState
 
 
@@ -90,7 +91,7 @@ class Engine:
             for name, card in cards.items()
         }
         self._foresights = Foresights(cards, max_streams)
-        self.memory = Memory(self._intake, self.lanes, self._judges, self._quality)
+        self.memory = Memory(self._intake, self.lanes, self._judges, self._quality.technical)
         """What an earlier run left, and what the next must know."""
 
     def push(
@@ -130,7 +131,7 @@ class Engine:
         A model of the same shape takes over the windows as they are; streams whose models are of another shape
         warm up anew. Returns the alarms that ended because nothing speaks of them any more.
         """
-        over = self._quality.obey(rules)
+        over = self._quality.technical.obey(rules)
         old = dict(self._judges)
         self._judges.clear()
         for name, card in cards.items():
@@ -166,7 +167,7 @@ class Engine:
     def signals(self) -> list[Told]:
         """What the samples that have come say of the signals themselves, since it was last asked."""
         self._intake.arrivals.flush()
-        told = self._quality.take()
+        told = self._quality.technical.take()
         for slot, notice in told:
             self._intake.streams[slot].events += isinstance(notice, Event)
         return [notice for _, notice in told]
@@ -278,7 +279,7 @@ class Engine:
             for key in list(self.memory.left_open)
             if alarm_id in ("", key)
         ]
-        over += self._quality.alarms.acknowledge(alarm_id)
+        over += self._quality.technical.alarms.acknowledge(alarm_id)
         return over + [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
 
     def set_budget(self, stream: str, kind: Kind, label: str, per_hour: float | None) -> list[str]:
@@ -295,7 +296,7 @@ class Engine:
     def open_alarms(self) -> list[Alarm]:
         """Alarms that are active or latched, by the time they were raised."""
         alarms = [alarm for judge in self._judges.values() for alarm in judge.open()]
-        alarms += [*self._quality.alarms.open(), *self.memory.left_open.values()]
+        alarms += [*self._quality.technical.alarms.open(), *self.memory.left_open.values()]
         return sorted(alarms, key=lambda alarm: (alarm.raised_ns, alarm.id))
 
     def states(self) -> list[StreamState]:

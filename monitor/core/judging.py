@@ -19,9 +19,10 @@ from monitor.core.beats import Ask
 from monitor.core.blocks import NS, Alarm, Floats, Kind
 from monitor.core.card import Card
 from monitor.core.judge import Found, Judge, Notice, class_tracks
-from monitor.core.quality import SETTLE_S, Quality
+from monitor.core.quality import Quality
 from monitor.core.rules import Rule, Track
 from monitor.core.scoring import Bools, DeviationScorer, Doubles
+from monitor.core.technical import SETTLE_S
 
 
 class ForecastJudge(Judge):

@@ -19,8 +19,8 @@ from monitor.core.judge import Judge
 from monitor.core.judging import ForecastJudge
 from monitor.core.lanes import Lane
 from monitor.core.ledger import LedgerState
-from monitor.core.quality import Quality
 from monitor.core.stream import Stream
+from monitor.core.technical import Technical
 from monitor.core.wire import encode_block
 
 
@@ -47,10 +47,10 @@ class Memory:
     """Knows what an earlier run left, and what the next one must know."""
 
     def __init__(
-        self, intake: Intake, lanes: Mapping[str, Lane], judges: Mapping[str, Judge], quality: Quality
+        self, intake: Intake, lanes: Mapping[str, Lane], judges: Mapping[str, Judge], technical: Technical
     ) -> None:
         """All four are the engine's own, and change with it."""
-        self._intake, self._lanes, self._judges, self._quality = intake, lanes, judges, quality
+        self._intake, self._lanes, self._judges, self._technical = intake, lanes, judges, technical
         self.left_open: dict[str, Alarm] = {}
         """Alarms of streams that have not come back."""
         self._lives: dict[str, list[Life]] = {}
@@ -67,7 +67,7 @@ class Memory:
             if isinstance(judge, BeatJudge):
                 judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
         for alarm in [alarm for alarm in self.left_open.values() if alarm.stream == stream.name]:
-            ours: list[Judge | Quality] = [*judges, self._quality]
+            ours: list[Judge | Technical] = [*judges, self._technical]
             if any(one.restore(stream.slot, alarm) for one in ours):
                 del self.left_open[alarm.id]
 
@@ -78,7 +78,7 @@ class Memory:
             self._judges[lane.name].calibrate(stream.slot, learned.get(lane.card.ident, {}))
         lives = self._lives.pop(stream.name, None)
         if lives is not None:
-            self._quality.live_on(stream.slot, lives)
+            self._technical.live_on(stream.slot, lives)
             for lane in stream.lanes:
                 self._judges[lane.name].live_on(stream.slot, lives)
 
@@ -89,7 +89,7 @@ class Memory:
         """
         left = {alarm.id: alarm for alarm in alarms}
         ours = [judge.reconcile for judge in self._judges.values()]
-        for reconcile in (*ours, self._quality.alarms.reconcile):
+        for reconcile in (*ours, self._technical.alarms.reconcile):
             for known in reconcile(left):
                 del left[known]
         self.left_open = left
@@ -111,7 +111,7 @@ class Memory:
 
     def learn(self, saved: Iterable[Saved]) -> list[Saved]:
         """The same, with calibration and alarms as they are once everything in those books is concluded."""
-        lives = [self._quality.alarms.lives(), *(judge.lives() for judge in self._judges.values())]
+        lives = [self._technical.alarms.lives(), *(judge.lives() for judge in self._judges.values())]
         return [
             msgspec.structs.replace(
                 one,

@@ -12,34 +12,24 @@ Rules of the file:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.alarms import Alarms, Life
-from monitor.core.blocks import NS, Alarm, Event, Floats, Ints, Kind
+from monitor.core.blocks import NS, Floats, Ints
 from monitor.core.plateaus import FLAT, OFF, SATURATED_S, Plateaus
-from monitor.core.rules import Rule, Track
+from monitor.core.rules import Rule
+from monitor.core.technical import FAULTS, Technical
 from monitor.core.windows import seconds_to_samples
 
 Bools = NDArray[np.bool_]
 _Found = tuple[int, int, int, bool, int]
 """See plateaus.Change; and the channel."""
-Told = Event | Alarm
-"""What is told of a signal itself."""
-
-FAULTS = ("flat", "lead-off", "saturated", "stale")
-"""Flat: the same value again and again. Lead off: flat, at the edge of everything seen in the last seconds.
-Saturated: much of the signal lies on its rails. Stale: nothing comes; only a clock can tell, see `stale`."""
-
 _FLAT_S, _FLAT_SAMPLES = 0.25, 30
 """How long, and in how many samples, a value must repeat itself."""
-SETTLE_S = 0.6
-"""So long after a moment it is known whether what stood there was the way into a fault."""
 _BEFORE_S, _AFTER_S = 0.25, 0.3
 """What lies so close to a fault is part of it: the way to the rail, and the way back."""
 _NEVER, _ALWAYS = -(2**62), 2**62
@@ -71,19 +61,17 @@ class Sound(NamedTuple):
 
 
 class Quality:
-    """The faults of up to `capacity` streams, and the technical alarms about them."""
+    """The faults of up to `capacity` streams; what is told of them is left to `technical`."""
 
     def __init__(self, capacity: int, rules: Sequence[Rule], names: Callable[[int], str]) -> None:
-        self._capacity, self._names = capacity, names
-        self.alarms = self._under(rules)
+        self._capacity = capacity
+        self.technical = Technical(capacity, rules, names)
         self._channels: list[Plateaus] = []
         self._rate_hz = np.ones(capacity)
         self._index = np.zeros(capacity, np.int64)  # samples of the segment so far
         self._anchor = np.zeros((2, capacity), np.int64)  # index and time of one sample of the segment
         self._until_ns = np.full(capacity, _NEVER)  # end of the newest fault
         self._spans: dict[int, deque[Span]] = {}
-        self._due: dict[int, list[int]] = {}
-        """When a track will have been above or below its level for long enough: a heap of times, by stream."""
         self._faulty: set[int] = set()
         """Streams of which nothing can be looked at."""
         self.leads = np.ones(capacity, np.int64)
@@ -92,39 +80,11 @@ class Quality:
         """The one that is looked at."""
         self.base = np.zeros(capacity, np.int64)
         """Sample of the segment at which what is sound last began."""
-        self._unsure: set[int] = set()
-        """Streams whose alarms are an earlier run's: the next samples tell whether they are over."""
         self._is_on = np.ones(capacity, np.bool_)
-        self._told: list[tuple[int, Told]] = []
-
-    def take(self) -> list[tuple[int, Told]]:
-        """What has been told since it was last asked, with the stream's slot."""
-        told, self._told = self._told, []
-        return told
-
-    def obey(self, rules: Sequence[Rule]) -> list[Alarm]:
-        """Other rules from here on; the alarms that end with that."""
-        before = self.alarms
-        self.alarms = self._under(rules)
-        return self.alarms.inherit(before)
-
-    def _under(self, rules: Sequence[Rule]) -> Alarms:
-        tracks = [Track.of(rules, Kind.SIGNAL, label, 1.0) for label in FAULTS]
-        return Alarms(tracks, self._capacity, self._names)
 
     def counts(self, streams: int) -> Ints:
         """(streams,) samples of each one's segment, by slot: as many as have been looked at."""
         return self._index[:streams].copy()
-
-    def restore(self, slot: int, alarm: Alarm) -> bool:
-        """See Alarms.restore."""
-        self._unsure.add(slot)
-        return self.alarms.restore(slot, alarm)
-
-    def live_on(self, slot: int, lives: Iterable[Life]) -> None:
-        """See Alarms.live_on."""
-        self._unsure.add(slot)
-        self.alarms.live_on(slot, lives)
 
     def start(self, slot: int, rate_hz: float, t_ns: int, *, is_on: bool = True, leads: int = 1) -> None:
         """Begin a new segment of the stream in `slot`, all of whose samples are in; its first lies at `t_ns`.
@@ -151,8 +111,9 @@ class Quality:
 
         Returns what is sound of the rows that are not sound from beginning to end.
         """
-        for slot in self._unsure.intersection(slots.tolist()):
-            self._make_sure(slot)
+        ids = slots.tolist()
+        for slot in self.technical.unsure(ids):
+            self.technical.make_sure(slot, self._time_ns(slot, int(self._index[slot])))
         first = self._index[slots]
         self._index[slots] += values.shape[1]
         changes = [change for change in self._look(slots, values, rate_hz) if self._is_on[slots[change[0]]]]
@@ -163,9 +124,8 @@ class Quality:
             row: self._cut(int(slots[row]), int(first[row]), values.shape[1], [c for c in changes if c[0] == row])
             for row in sorted(rows)
         }
-        if self._due:
-            for slot in sorted(set(self._due) & set(slots.tolist())):
-                self._wait(slot, self._newest_ns(slot))
+        for slot in self.technical.waiting(ids):
+            self._wait(slot, self._newest_ns(slot))
         return sound
 
     def _cut(self, slot: int, first: int, samples: int, changes: Sequence[_Found]) -> list[Sound]:
@@ -195,14 +155,6 @@ class Quality:
             for change in self._channels[number].step(slots, values[:, :, number], rate_hz, flat)
         )
 
-    def _make_sure(self, slot: int) -> None:
-        """An alarm of an earlier run ends unless the samples that now come say soon that it is still true."""
-        self._unsure.discard(slot)
-        now_ns = self._time_ns(slot, int(self._index[slot]))
-        for track in self.alarms.tracks:
-            self._expect(slot, now_ns, SETTLE_S)
-            self._expect(slot, now_ns, SETTLE_S + track.rule.clear_s)
-
     def _change(self, slot: int, index: int, fault: int, channel: int, *, begins: bool) -> None:
         t_ns = self._time_ns(slot, index)
         self._wait(slot, t_ns)
@@ -218,8 +170,7 @@ class Quality:
         self._spans.setdefault(slot, deque(maxlen=_KEPT)).append(span)
         self._until_ns[slot] = _ALWAYS
         self._choose(slot)
-        self._step(slot, span.fault, span.known_ns, 1.0)
-        self._expect(slot, span.known_ns, self.alarms.tracks[span.fault].rule.hold_s)
+        self.technical.begin(slot, span.fault, span.onset_ns, span.known_ns)
 
     def _end(self, slot: int, t_ns: int, faults: Sequence[int], channel: int | None = None) -> None:
         """What is on of `faults` ends, on one channel or on all."""
@@ -227,10 +178,8 @@ class Quality:
         for span in spans:
             if span.end_ns == _ALWAYS and span.fault in faults and channel in (None, span.channel):
                 span.end_ns = t_ns
-                if any(other.end_ns == _ALWAYS and other.fault == span.fault for other in spans):
-                    continue  # of another channel it is still true
-                self._step(slot, span.fault, t_ns, 0.0)
-                self._expect(slot, t_ns, self.alarms.tracks[span.fault].rule.clear_s)
+                if span.fault not in self._on(slot):  # of another channel it may still be true
+                    self.technical.end(slot, span.fault, t_ns)
         self._until_ns[slot] = max((span.end_ns for span in spans), default=_NEVER)
         self._choose(slot)
 
@@ -246,30 +195,12 @@ class Quality:
         else:
             self._faulty.discard(slot)
 
-    def _expect(self, slot: int, t_ns: int, wait_s: float) -> None:
-        if wait_s:
-            heappush(self._due.setdefault(slot, []), t_ns + round(wait_s * NS))
+    def _on(self, slot: int) -> list[int]:
+        """The faults that are on."""
+        return [span.fault for span in self._spans.get(slot, ()) if span.end_ns == _ALWAYS]
 
     def _wait(self, slot: int, now_ns: int) -> None:
-        """Step the tracks of a stream at the times before `now_ns` at which they wait for something."""
-        due = self._due.get(slot)
-        while due and due[0] <= now_ns:
-            t_ns = heappop(due)
-            on = {span.fault for span in self._spans.get(slot, ()) if span.end_ns == _ALWAYS}
-            for fault in range(len(FAULTS)):
-                self._step(slot, fault, t_ns, float(fault in on))
-        if not due:
-            self._due.pop(slot, None)
-
-    def _step(self, slot: int, fault: int, t_ns: int, score: float) -> None:
-        for _, alarm in self.alarms.step(np.array([slot]), fault, np.array([t_ns]), np.array([score])):
-            if alarm.state == "active" and alarm.changed_ns == t_ns:
-                onset_ns = max(span.onset_ns for span in self._spans[slot] if span.fault == fault)
-                event = Event(
-                    alarm.stream, Kind.SIGNAL, alarm.label, t_ns, min(onset_ns, t_ns), t_ns, score, alarm.threshold
-                )
-                self._told.append((slot, event))
-            self._told.append((slot, alarm))
+        self.technical.wait(slot, now_ns, self._on(slot))
 
     def _time_ns(self, slot: int, index: int) -> int:
         at, at_ns = (int(one) for one in self._anchor[:, slot])
@@ -303,10 +234,6 @@ class Quality:
                 for span in self._spans.get(int(slots[row]), ())
             )
         return hidden
-
-    def labels(self, slot: int) -> list[str]:
-        """The faults that are on."""
-        return [FAULTS[span.fault] for span in self._spans.get(slot, ()) if span.end_ns == _ALWAYS]
 
 
 def _flat_samples(rate_hz: float) -> int:

@@ -39,7 +39,7 @@ def fed(values, cuts=(), rate_hz=RATE, rules=()):
                 sound[at + one.begin : at + one.end] = True
                 begins += [] if one.anew_ns is None else [(at + one.begin, one.anew_ns)]
         at += len(piece)
-    return [notice for _, notice in quality.take()], sound, begins
+    return [notice for _, notice in quality.technical.take()], sound, begins
 
 
 def events(told):
