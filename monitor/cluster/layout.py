@@ -25,6 +25,8 @@ ACKNOWLEDGES = "Foretrace-Acknowledges"
 GROUP = "worker"
 PIN_S = 1.0
 """A worker that has not asked for so long has lost its partition to the next one who asks."""
+ACK_WAIT_S = 10.0
+"""What a worker has been given it may take so long for; nobody waits for this when it dies."""
 UNACKNOWLEDGED = 1024
 """Messages of a partition that may be under way at once."""
 
@@ -93,7 +95,7 @@ async def make_streams(js: JetStream, settings: Cluster) -> int:
             "durable_name": name,
             "filter_subject": partition_subject(partition),
             "ack_policy": "all",
-            "ack_wait": 2 * _NS,
+            "ack_wait": round(ACK_WAIT_S * _NS),
             "max_ack_pending": UNACKNOWLEDGED,
             "priority_groups": [GROUP],
             "priority_policy": "pinned_client",

@@ -1,7 +1,9 @@
 """Messages of one partition, from its pinned consumer (NATS ADR-42).
 
 Of all who ask, the server gives them to one, who is pinned until it has not asked for PIN_S; then the next one is.
-A request is always open: it says that we are alive, and costs nothing while there is nothing to give.
+A request is always open: it says that we are alive, and costs nothing while there is nothing to give. It asks for
+no more than we have room for: what is under way to somebody who dies, or hands over, is then little, and the next
+owner is given what is new at once, and reads what lies before it from the stream.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import nats.errors
@@ -16,13 +19,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from monitor.cluster.jetstream import JetStream
-from monitor.cluster.layout import ACKNOWLEDGES, GROUP, SAMPLES, UNACKNOWLEDGED, consumer_of
+from monitor.cluster.layout import ACKNOWLEDGES, GROUP, SAMPLES, consumer_of
 from monitor.cluster.shard import Entry
 
 ASK_S = 0.4
 """For how long a request stays open: well below PIN_S."""
 _LOST_S = 0.3
 """A request whose end was not told so long after its time is lost."""
+_ROOM = 256
+"""Messages that may be under way to us, or in hand; a fraction of UNACKNOWLEDGED."""
 
 
 class Delivered(NamedTuple):
@@ -45,9 +50,11 @@ class Pull:
     def __init__(self, js: JetStream, partition: int) -> None:
         self._js, self._consumer = js, consumer_of(partition)
         self._pin = ""
-        self._came: list[Delivered] = []
+        self.hand: list[Delivered] = []
+        """What came and is not done with."""
         self._something = asyncio.Event()
         self._over = asyncio.Event()
+        self._room = asyncio.Event()
         self._left = 0
         self._closed = False
 
@@ -60,6 +67,7 @@ class Pull:
         """Let `run` return. A flag, for nats-py may swallow a cancellation."""
         self._closed = True
         self._over.set()
+        self._room.set()
 
     async def run(self) -> None:
         """Ask until `close` is called."""
@@ -67,20 +75,25 @@ class Pull:
         subscription: Subscription = await self._js.nats.subscribe(inbox, cb=self._heard)
         try:
             while not self._closed:
-                self._over.clear()
-                self._left = UNACKNOWLEDGED
-                request = {"batch": self._left, "expires": round(ASK_S * 1e9), "group": GROUP}
-                if self._pin:
-                    request["id"] = self._pin
-                with contextlib.suppress(nats.errors.Error, ConnectionError):
-                    subject = f"$JS.API.CONSUMER.MSG.NEXT.{SAMPLES}.{self._consumer}"
-                    await self._js.nats.publish(subject, json.dumps(request).encode(), reply=inbox)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ASK_S + _LOST_S):
-                        await self._over.wait()
+                await self._ask(inbox)
+                if len(self.hand) > _ROOM // 2:
+                    self._room.clear()
+                    await _wait(self._room, ASK_S)
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+
+    async def _ask(self, inbox: str) -> None:
+        """Make a request, and wait until it is over."""
+        self._over.clear()
+        self._left = max(_ROOM - len(self.hand), 1)  # who asks for nothing is taken for dead
+        request = {"batch": self._left, "expires": round(ASK_S * 1e9), "group": GROUP}
+        if self._pin:
+            request["id"] = self._pin
+        with contextlib.suppress(nats.errors.Error, ConnectionError):
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{SAMPLES}.{self._consumer}"
+            await self._js.nats.publish(subject, json.dumps(request).encode(), reply=inbox)
+        await _wait(self._over, ASK_S + _LOST_S)
 
     async def _heard(self, message: Msg) -> None:
         headers = message.headers or {}
@@ -92,33 +105,47 @@ class Pull:
             return
         self._pin = headers.get("Nats-Pin-Id", self._pin)
         self._left -= 1
-        self._came.append(_delivered(message, headers, self._pin))
+        self.hand.append(_delivered(message, headers, self._pin))
         self._something.set()
         if self._left <= 0:
             self._over.set()
 
     async def something(self, seconds: float) -> bool:
-        """Wait for messages, at most so long; whether there are any."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._something.wait()
-        return bool(self._came)
+        """Wait until there is something in hand, at most so long; whether there is."""
+        await _wait(self._something, seconds)
+        return bool(self.hand)
 
-    def take(self) -> list[Delivered]:
-        """What came since the last call."""
-        came, self._came = self._came, []
-        self._something.clear()
-        return came
-
-    async def acknowledge(self, delivered: Delivered) -> None:
-        """This one, and all before it, need not be handed out again."""
+    async def acknowledge(self, done: Sequence[Delivered]) -> None:
+        """We are done with these, the first in hand: they, and all before them, need not be handed out again."""
+        self._drop(len(done))
         with contextlib.suppress(nats.errors.Error, ConnectionError):
-            await self._js.nats.publish(delivered.reply, b"+ACK")
+            await self._js.nats.publish(done[-1].reply, b"+ACK")
+
+    def drop(self) -> None:
+        """What is in hand is somebody else's to work off."""
+        self._drop(len(self.hand))
+
+    def _drop(self, count: int) -> None:
+        del self.hand[:count]
+        if not self.hand:
+            self._something.clear()
+        if len(self.hand) <= _ROOM // 2:
+            self._room.set()
 
     async def unpin(self) -> None:
-        """Let somebody else have it at once."""
+        """Let somebody else have it, and what we have in hand, at once."""
         await self._js.call(f"CONSUMER.UNPIN.{SAMPLES}.{self._consumer}", {"group": GROUP})
         self._pin = ""
+        if self.hand:  # the newest again: whoever is given it reads the others from the stream
+            with contextlib.suppress(nats.errors.Error, ConnectionError):
+                await self._js.nats.publish(self.hand[-1].reply, b"-NAK")
+        self.drop()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _delivered(message: Msg, headers: dict[str, str], pin: str) -> Delivered:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +20,7 @@ from monitor.cluster import balance
 from monitor.cluster.jetstream import JetStream, Overtaken, Refused, Unanswered, connected
 from monitor.cluster.layout import STATES_SAID, WORKERS, make_streams
 from monitor.cluster.partition import Partition
-from monitor.cluster.pull import Delivered, Pull
+from monitor.cluster.pull import Pull
 from monitor.cluster.shard import Shard, build_engine
 from monitor.config import Config
 from monitor.inference import Model
@@ -26,7 +28,10 @@ from monitor.inference import Model
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.2
-IDLE_S = 0.5
+_LISTEN_S = 0.1
+"""A worker that has just come hears who else is there, before it asks for what nobody has."""
+_REMEMBERED_S = 60.0
+"""One that was not heard of for so long need not be known when it comes back."""
 _STEP = 256
 """Messages in one commit: the others of a worker's partitions get their turn, and nobody is taken for dead."""
 _SWITCH_S = 0.0005
@@ -47,6 +52,10 @@ class Presence(msgspec.Struct, frozen=True):
     samples: int = 0
     """Since it started."""
     leaving: bool = False
+    run: str = ""
+    """One that was started again, under the same name, is another."""
+    is_new: bool = False
+    """It knows nobody yet, and would like to hear of all."""
 
 
 class Worker:
@@ -70,7 +79,10 @@ class Worker:
             )
             for number in range(partitions)
         ]
-        self._heard_s: dict[str, float] = {}
+        self._run = uuid.uuid4().hex
+        self._me = f"{name} {self._run}"
+        self._others: dict[str, balance.Heard] = {}
+        self._pulls: dict[int, Pull] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -79,8 +91,8 @@ class Worker:
 
     @property
     def owned(self) -> list[int]:
-        """Partitions that are ours."""
-        return [one.number for one in self._partitions if one.shard is not None]
+        """Partitions that are ours, for all we know."""
+        return [number for number, pull in self._pulls.items() if pull.is_pinned]
 
     def stop(self) -> None:
         """Begin to stop."""
@@ -90,6 +102,8 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`, then hand over what is ours."""
         subscription = await self._js.nats.subscribe(WORKERS, cb=self._hear)
+        await self._say(is_new=True)
+        await asyncio.sleep(_LISTEN_S)
         beating = asyncio.create_task(self._beat(), name="heartbeat")
         try:
             while not self._stopping.is_set():
@@ -106,9 +120,6 @@ class Worker:
                 await subscription.unsubscribe()
             self._compute.shutdown(wait=True)
 
-    def _workers(self) -> list[str]:
-        return sorted({*balance.alive(self._heard_s, time.monotonic()), self.name})
-
     def _steer(self) -> None:
         """Ask for what we should ask for; the tasks of the others end by themselves."""
         for number, task in list(self._tasks.items()):
@@ -123,44 +134,45 @@ class Worker:
     def _wanted(self) -> list[int]:
         if self._stopping.is_set():
             return []
-        workers = len(self._workers())
-        given_away = balance.surplus(self.owned, self._count, workers)
-        return [n for n in balance.wanted(self.owned, self._count, workers) if n not in given_away]
+        return balance.wanted(self._me, self.owned, self._others, self._count, time.monotonic())
 
     async def _serve(self, number: int) -> None:
         """Ask for a partition, and go on with what comes, for as long as we should."""
         partition, pull = self._partitions[number], Pull(self._js, number)
+        self._pulls[number] = pull
         asking = asyncio.create_task(pull.run(), name=f"pull {number}")
         pause_s = self._config.inference.max_wait_ms / 1000
-        delivered: list[Delivered] = []
         try:
             while number in self._wanted():
-                if not pull.is_pinned:  # or it would count as ours, and nobody would ask for it
+                if not pull.is_pinned:  # what came before that is its owner's to work off
                     partition.forget()
-                if not delivered and not await pull.something(HEARTBEAT_S):
+                    pull.drop()
+                if not await pull.something(HEARTBEAT_S):
                     await self._freeze(partition)
                     await self._tell_states(partition)
                     continue
-                delivered += pull.take()
+                some = pull.hand[:_STEP]
                 try:
-                    outcome = await partition.process(delivered[:_STEP])
+                    outcome = await partition.process(some)
                 except Overtaken as error:
                     log.warning("partition %d: somebody else has gone on with it: %s", number, error)
-                    delivered = []
+                    pull.drop()
                 except Unanswered as error:
                     log.warning("partition %d: %s", number, error)
                     partition.forget()
                 else:
-                    await pull.acknowledge(delivered[:_STEP][-1])
+                    await pull.acknowledge(some)
                     await self._tell_states(partition)
                     self._samples += outcome.samples if outcome else 0
-                    delivered = delivered[_STEP:]
                 await asyncio.sleep(pause_s)
         finally:
             pull.close()
             await asking
-            if partition.shard is not None:
+            if pull.is_pinned:
                 await self._hand_over(partition, pull)
+            del self._pulls[number]
+            partition.forget()
+            self._changed.set()
 
     async def _tell_states(self, partition: Partition) -> None:
         """How its streams are doing, about once a second, for who watches."""
@@ -185,16 +197,25 @@ class Worker:
             await pull.unpin()
         except (Overtaken, Unanswered, Refused) as error:
             log.warning("partition %d: %s", partition.number, error)
-        partition.forget()
-        self._changed.set()
+        await self._say(leaving=self._stopping.is_set())  # that it is free
         log.info("partition %d: handed over", partition.number)
 
     async def _hear(self, message: Msg) -> None:
         with contextlib.suppress(msgspec.DecodeError):
             told = msgspec.msgpack.decode(message.data, type=Presence)
-            known = told.worker in self._workers()
-            self._heard_s[told.worker] = 0.0 if told.leaving else time.monotonic()
-            if not known or told.leaving:
+            name, now_s = f"{told.worker} {told.run}", time.monotonic()
+            self._others = {n: one for n, one in self._others.items() if now_s - one.at_s < _REMEMBERED_S}
+            if name == self._me:
+                return
+            known = self._others.get(name)
+            if told.leaving:
+                self._others.pop(name, None)
+            else:
+                new = balance.Heard(now_s, -math.inf, frozenset(told.partitions))
+                self._others[name] = known.again(now_s, told.partitions) if known else new
+            if told.is_new:
+                await self._say()
+            if known is None or told.leaving or known.partitions != frozenset(told.partitions):
                 self._changed.set()
 
     async def _beat(self) -> None:
@@ -202,9 +223,9 @@ class Worker:
             await self._say()
             await asyncio.sleep(HEARTBEAT_S)
 
-    async def _say(self, *, leaving: bool = False) -> None:
+    async def _say(self, *, leaving: bool = False, is_new: bool = False) -> None:
         streams = sum(one.shard.engine.count_streams() for one in self._partitions if one.shard)
-        told = Presence(self.name, self.owned, streams, self._samples, leaving)
+        told = Presence(self.name, self.owned, streams, self._samples, leaving, self._run, is_new)
         with contextlib.suppress(nats.errors.Error, ConnectionError):
             await self._js.nats.publish(WORKERS, msgspec.msgpack.encode(told))
 
