@@ -31,6 +31,9 @@ MAX_REQUEST_BYTES = 64 * 1024
 class GetStatus(msgspec.Struct, frozen=True, tag_field="command", tag="status"):
     """How the daemon and its streams are doing -> Overview."""
 
+    concluded: bool = False
+    """Answer when all that has come is concluded and told."""
+
 
 class GetAlarms(msgspec.Struct, frozen=True, tag_field="command", tag="alarms"):
     """Alarms, newest first -> list[Alarm]."""

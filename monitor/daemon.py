@@ -264,6 +264,8 @@ class Daemon:
 
     def answer(self, request: Request) -> object:
         """The answer to a request on the control socket, or an awaitable of it."""
+        if request == GetStatus(concluded=True):
+            return self._concluded()
         answered = self._answer(request)
         return self._logged(answered) if isinstance(request, COMMANDS) and request != Reload() else answered
 
@@ -271,6 +273,10 @@ class Daemon:
         """What was commanded is durable before it is said to be done."""
         await self.pipeline.logged()
         return answered
+
+    async def _concluded(self) -> Overview:
+        await self.pipeline.logged()
+        return Overview(self.status(), self.engine.states())
 
     def _answer(self, request: Request) -> object:
         match request:

@@ -11,12 +11,12 @@ import zmq
 from monitor.control import Client, GetStatus, Overview
 from monitor.core.blocks import NS, Alarm, Event
 from monitor.core.errors import MonitorError, Unreachable
-from monitor.core.wire import StreamState, decode_event
+from monitor.core.wire import decode_event
 from monitor.keys import Options
 from monitor.sockets import Socket
 
 PATIENCE_S = 30.0
-"""So long may a daemon take for its next window before it is taken to have stopped."""
+"""So long may a daemon take for its next sample, or an answer, before it is taken to have stopped."""
 _ASK_S = 0.25
 _QUEUE = 100_000
 
@@ -28,7 +28,7 @@ class Witness:
         """`feed` and `control` are where the daemon publishes and answers."""
         self.heard: list[Event | Alarm] = []
         self._stream, self._feed = stream, feed
-        self._client = Client(control, keys=keys)
+        self._client = Client(control, PATIENCE_S, keys)
         self._socket = Socket(zmq.SUB, connect=feed, options={zmq.RCVHWM: _QUEUE, **(keys or {})})
         # What is subscribed last is heard of last: whoever hears a status hears the events as well.
         self._socket.subscribe(f"{prefix}/{stream}/events".encode())
@@ -65,24 +65,20 @@ class Witness:
         Raises Unreachable when that does not come about.
         """
         loop = asyncio.get_running_loop()
-        before, since = (-1, -1), loop.time()
-        while True:
-            state = await self._state()
-            now = (state.newest_ns, state.windows + state.skipped) if state else (-1, -1)
-            is_there = now[0] >= last_ns - 0.5 * NS / rate_hz
-            if is_there and now == before:
-                break
-            if now != before:
+        newest_ns, since = -1, loop.time()
+        while newest_ns < last_ns - 0.5 * NS / rate_hz:
+            before, newest_ns = newest_ns, await self._newest_ns()
+            if newest_ns != before:
                 since = loop.time()
             elif loop.time() - since > PATIENCE_S:
                 raise Unreachable(f"stream {self._stream!r}: its last samples never arrived at the daemon")
-            before = now
             await asyncio.sleep(_ASK_S)
+        await self._client.ask(GetStatus(concluded=True), Overview)
         await self._next_status()
 
-    async def _state(self) -> StreamState | None:
+    async def _newest_ns(self) -> int:
         overview = await self._client.ask(GetStatus(), Overview)
-        return next((state for state in overview.streams if state.stream == self._stream), None)
+        return next((state.newest_ns for state in overview.streams if state.stream == self._stream), -1)
 
     async def _listen(self) -> None:
         while True:

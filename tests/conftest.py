@@ -98,7 +98,7 @@ def _accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     """Poll until `condition` holds; fail with `what` when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -107,7 +107,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0
         time.sleep(0.01)
 
 
-async def eventually(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+async def eventually(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     """The same, leaving the event loop to others in the meantime."""
     deadline = time.monotonic() + seconds
     while not condition():
