@@ -15,6 +15,8 @@ Rules of the file:
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,8 @@ _P = slice(BEFORE - 20, BEFORE - 7)
 _T = slice(BEFORE + 9, _SPAN)
 _SHIFTS = range(-2, 3)
 """A beat's place is known to a sample or two only: the shift at which it is most like the usual one is taken."""
+_SHIFTED = (np.arange(_SPAN) + np.array(_SHIFTS)[:, None]) % _SPAN
+"""The samples of a beat that was shifted (shift, time)."""
 _NOTHING = 0.02
 """Of the usual range of the signal: what is too small to be compared."""
 _NEVER_NS = -(2**62)
@@ -54,21 +58,20 @@ class Surroundings:
         self._any_ns = np.full(capacity, _NEVER_NS)
         self._any_heat = np.zeros(capacity)
         self._rr_s = np.full((capacity, self.INTERVALS), np.nan)
-        self._shapes = np.full((capacity, self.USUAL, _SPAN), np.nan, np.float32)
         self._last = np.zeros((capacity, _SPAN), np.float32)
         self._early = np.zeros((capacity, _SPAN), np.float32)
-        self._odds = np.full((capacity, self.EVIDENCE, classes - 1), np.nan, np.float32)
-        self._sizes = np.full((capacity, self.EVIDENCE, 4), np.nan, np.float32)
+        self._shapes = _Usual(capacity, _SPAN, self.USUAL)
+        self._odds = _Usual(capacity, classes - 1, self.EVIDENCE)
+        self._sizes = _Usual(capacity, 4, self.EVIDENCE)
 
     def start(self, slots: Ints) -> None:
         """Begin anew: a gap lies between these streams' last beats and their next ones."""
         self._strong_ns[slots] = self._any_ns[slots] = _NEVER_NS
         self._any_heat[slots] = 0
         self._rr_s[slots] = np.nan
-        self._shapes[slots] = np.nan
         self._last[slots] = self._early[slots] = 0
-        self._odds[slots] = np.nan
-        self._sizes[slots] = np.nan
+        for usual in (self._shapes, self._odds, self._sizes):
+            usual.start(slots)
 
     def step(self, slots: Ints, when: Ints, shapes: Floats, probabilities: Doubles, heat: Doubles) -> Floats:
         """What candidates of distinct `slots` (n,) are like, (n, FEATURES), then remember them.
@@ -76,7 +79,8 @@ class Surroundings:
         `when` (n,) in ns; `shapes` (n, BEFORE + AFTER) the signal around them; `probabilities` (n, class) and
         `heat` (n,) what the first tier said.
         """
-        shape = shapes - np.median(shapes, axis=1, keepdims=True)
+        ordered = np.sort(shapes, axis=1)
+        shape = shapes - (ordered[:, [_SPAN // 2 - 1]] + ordered[:, [_SPAN // 2]]) / 2
         strong = heat >= STRONG
         intervals, rr, middle, is_known = self._intervals(slots, when)
         odds = np.log(np.maximum(probabilities, 1e-4))
@@ -87,11 +91,12 @@ class Surroundings:
             (
                 intervals,
                 odds / 3,
-                (odds - _or(_low(self._odds[slots]), odds)) / 3,
+                # The level that three tenths lie below: usual also where every other beat is not.
+                (odds - _or(self._odds.level(slots, 0.3), odds)) / 3,
                 (2 * heat - 1)[:, None],
                 looks,
                 sizes,
-                2 * (sizes - _or(_median(self._sizes[slots]), sizes)),
+                2 * (sizes - _or(self._sizes.level(slots, 0.5), sizes)),
             ),
             axis=1,
         )
@@ -100,29 +105,29 @@ class Surroundings:
         kept = slots[strong]
         self._strong_ns[kept] = when[strong]
         _remember(self._rr_s, kept, np.where(is_known, rr, np.nan)[strong])
-        _remember(self._odds, kept, odds[strong])
-        _remember(self._sizes, kept, sizes[strong])
+        self._odds.add(kept, odds[strong])
+        self._sizes.add(kept, sizes[strong])
         self._last[kept] = shape[strong]
         ratio = rr / middle
         early = strong & (ratio < 0.85)
         self._early[slots[early]] = shape[early]
         # What comes when it is expected is taken for the usual shape, whatever it looks like.
-        first = np.isnan(self._shapes[slots, -1, 0])
-        usual = strong & (first | ((ratio > 0.85) & (ratio < 1.25)))
-        _remember(self._shapes, slots[usual], aligned[usual])
+        usual = strong & ((self._shapes.count[slots] == 0) | ((ratio > 0.85) & (ratio < 1.25)))
+        self._shapes.add(slots[usual], aligned[usual])
         features: Floats = rows.astype(np.float32)
         return features
 
     def _intervals(self, slots: Ints, when: Ints) -> tuple[Doubles, Doubles, Doubles, NDArray[np.bool_]]:
         """How early each beat came (n, 9); its RR interval and the usual one in seconds; whether it has one."""
         past = self._rr_s[slots]
+        newest = past[:, -10:]
         is_known = self._strong_ns[slots] > _NEVER_NS
         rr = np.where(is_known, np.clip((when - self._strong_ns[slots]) / NS, 0.2, 2.5), np.nan)
-        middle = _or(_or(_median(past[:, -10:]), rr), np.full(len(slots), 0.8))
+        middle = _or(_or(_median(newest), rr), np.full(len(slots), 0.8))
         rr = _or(rr, middle)
         before, earlier = _or(past[:, -1], middle), _or(past[:, -2], middle)
         slow = _or(_median(past), middle)
-        spread = _or(_median(np.abs(np.log(past[:, -10:] / middle[:, None]))), np.full(len(slots), 0.1))
+        spread = _or(_median(np.abs(np.log(newest / middle[:, None]))), np.full(len(slots), 0.1))
         has_any = self._any_ns[slots] > _NEVER_NS
         apart = np.where(has_any, np.clip((when - self._any_ns[slots]) / NS, 0.04, 2.5), rr)
         columns = (
@@ -140,16 +145,15 @@ class Surroundings:
 
     def _looks(self, slots: Ints, shape: Floats) -> tuple[Doubles, Floats]:
         """How unlike the usual beat each one looks (n, 11), and its shape shifted to where they are most alike."""
-        usual = _or(_median(self._shapes[slots]), shape)
-        shifted = np.stack([np.roll(shape, -shift, axis=1) for shift in _SHIFTS])  # (shift, n, time)
-        alike = _correlation(shifted[:, :, _QRS], usual[None, :, _QRS])  # (shift, n)
-        best = alike.argmax(axis=0)
-        aligned = shifted[best, np.arange(len(slots))]
+        usual = _or(self._shapes.level(slots, 0.5), shape)
+        alike = _correlation(shape[:, _SHIFTED[:, _QRS]], usual[:, None, _QRS])  # (n, shift)
+        best = alike.argmax(axis=1)
+        aligned = shape[np.arange(len(slots))[:, None], _SHIFTED[best]]
         off = aligned - usual
         size = _rms(usual[:, _QRS])
         columns = (
             2 * _correlation(aligned, usual),
-            2 * alike.max(axis=0),
+            2 * alike.max(axis=1),
             2 * _correlation(aligned[:, _T], usual[:, _T]),
             2 * _correlation(aligned[:, _P], usual[:, _P]),
             best - len(_SHIFTS) // 2,
@@ -159,7 +163,7 @@ class Surroundings:
             2 * _correlation(shape[:, _QRS], self._last[slots][:, _QRS]),
             2 * _correlation(shape[:, _QRS], self._early[slots][:, _QRS]),
             # Noise: how rough the stretch before the P wave is.
-            np.log(np.abs(np.diff(shape[:, :12], axis=1)).mean(axis=1) + 0.01) / 2 + 1.5,
+            np.log(_mean(np.abs(shape[:, 1:12] - shape[:, :11]))[:, 0] + 0.01) / 2 + 1.5,
         )
         return np.stack(columns, axis=1), aligned
 
@@ -168,7 +172,8 @@ def _sizes(shape: Floats) -> Doubles:
     """Size, width, steepness and T wave of each beat, as logarithms (n, 4)."""
     size = _rms(shape[:, _QRS])
     wide = np.abs(shape[:, _WIDE])
-    steepest = np.abs(np.diff(shape[:, _QRS], axis=1)).max(axis=1) + _NOTHING
+    qrs = shape[:, _QRS]
+    steepest = np.abs(qrs[:, 1:] - qrs[:, :-1]).max(axis=1) + _NOTHING
     columns = (
         np.log(size),
         np.log(wide.sum(axis=1) / (wide.max(axis=1) + _NOTHING)),
@@ -179,36 +184,47 @@ def _sizes(shape: Floats) -> Doubles:
 
 
 def _rms(values: NDArray[np.floating]) -> Doubles:
-    rms: Doubles = np.sqrt(np.square(values, dtype=np.float64).mean(axis=-1)) + _NOTHING
+    rms: Doubles = np.sqrt(_mean(np.square(values, dtype=np.float64))[..., 0]) + _NOTHING
     return rms
 
 
 def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> Doubles:
     """Of the last axis of both."""
-    a = a - a.mean(axis=-1, keepdims=True)
-    b = b - b.mean(axis=-1, keepdims=True)
-    both = (a * b).sum(axis=-1, dtype=np.float64)
-    correlation: Doubles = both / np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1) + 1e-6)
+    a = a - _mean(a)
+    b = b - _mean(b)
+    both = np.add.reduce(a * b, axis=-1, dtype=np.float64)
+    square = np.add.reduce(a * a, axis=-1) * np.add.reduce(b * b, axis=-1)
+    correlation: Doubles = both / np.sqrt(square + 1e-6)
     return correlation
 
 
+def _mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Along the last axis, which stays: ndarray.mean without what it asks first, for arrays as small as these."""
+    mean: NDArray[np.floating] = np.add.reduce(values, axis=-1, keepdims=True) / values.dtype.type(
+        values.shape[-1]
+    )
+    return mean
+
+
 def _median(values: NDArray[np.floating]) -> Doubles:
-    """Of what is known along axis 1, NaN where nothing is: numpy.nanmedian without its price."""
-    return _ranked(values, 0.5)
+    """Of what is known along the last axis, NaN where nothing is: numpy.nanmedian without its price."""
+    return _ranked(np.sort(values, axis=-1), 0.5)
 
 
-def _low(values: NDArray[np.floating]) -> Doubles:
-    """The level that three tenths of what is known lie below: usual also where every other beat is not."""
-    return _ranked(values, 0.3)
-
-
-def _ranked(values: NDArray[np.floating], share: float) -> Doubles:
-    ordered = np.sort(values, axis=1)  # NaN last
-    place = share * np.maximum((~np.isnan(ordered)).sum(axis=1, keepdims=True) - 1, 0)
-    below = np.floor(place).astype(np.int64)
-    above = np.ceil(place).astype(np.int64)
-    low, high = (np.take_along_axis(ordered, at, axis=1)[:, 0].astype(np.float64) for at in (below, above))
-    between: Doubles = low + (place - below)[:, 0] * (high - low)
+def _ranked(ordered: NDArray[np.floating], share: float) -> Doubles:
+    """Of what is known along the last axis, which is sorted, NaN last: the level that a `share` of it lies below."""
+    if not np.isnan(ordered[..., -1]).any():
+        place = share * (ordered.shape[-1] - 1)
+        low, high = ordered[..., math.floor(place)], ordered[..., math.ceil(place)]
+        between: Doubles = low.astype(np.float64) + (place - math.floor(place)) * (high.astype(np.float64) - low)
+        return between
+    places = share * np.maximum((~np.isnan(ordered)).sum(axis=-1, keepdims=True) - 1, 0)
+    below = np.floor(places).astype(np.int64)
+    lower, upper = (
+        np.take_along_axis(ordered, at, axis=-1)[..., 0].astype(np.float64)
+        for at in (below, np.ceil(places).astype(np.int64))
+    )
+    between = lower + (places - below)[..., 0] * (upper - lower)
     return between
 
 
@@ -221,6 +237,27 @@ def _or(values: NDArray[np.floating], others: NDArray[np.floating]) -> Doubles:
 def _remember(past: NDArray[np.floating], slots: Ints, newest: NDArray[np.floating]) -> None:
     """Put the newest last, and forget the oldest."""
     past[slots] = np.concatenate((past[slots, 1:], newest[:, None]), axis=1)
+
+
+class _Usual:
+    """The last `kept` rows of some numbers, of which only the usual level is asked; a ring, for their order is not."""
+
+    def __init__(self, capacity: int, width: int, kept: int) -> None:
+        self.count = np.zeros(capacity, np.int64)
+        self._past = np.full((capacity, width, kept), np.nan, np.float32)  # to be sorted along the last axis
+
+    def start(self, slots: Ints) -> None:
+        self._past[slots] = np.nan
+        self.count[slots] = 0
+
+    def add(self, slots: Ints, rows: NDArray[np.floating]) -> None:
+        """A row (n, width) for each of distinct `slots`."""
+        self._past[slots, :, self.count[slots] % self._past.shape[2]] = rows
+        self.count[slots] += 1
+
+    def level(self, slots: Ints, share: float) -> Doubles:
+        """Below which a `share` of them lies (n, width); NaN where there are none."""
+        return _ranked(np.sort(self._past[slots], axis=-1), share)
 
 
 class Recent:
