@@ -199,7 +199,7 @@ def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> Doubles:
 
 
 def _mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Along the last axis, which stays: ndarray.mean without what it asks first, for arrays as small as these."""
+    """Along the last axis, which stays: ndarray.mean without what that asks first, for small arrays."""
     mean: NDArray[np.floating] = np.add.reduce(values, axis=-1, keepdims=True) / values.dtype.type(
         values.shape[-1]
     )
@@ -212,7 +212,7 @@ def _median(values: NDArray[np.floating]) -> Doubles:
 
 
 def _ranked(ordered: NDArray[np.floating], share: float) -> Doubles:
-    """Of what is known along the last axis, which is sorted, NaN last: the level that a `share` of it lies below."""
+    """The level that a `share` lies below of what is known along the last axis, which is sorted, NaN last."""
     if not np.isnan(ordered[..., -1]).any():
         place = share * (ordered.shape[-1] - 1)
         low, high = ordered[..., math.floor(place)], ordered[..., math.ceil(place)]
@@ -224,8 +224,7 @@ def _ranked(ordered: NDArray[np.floating], share: float) -> Doubles:
         np.take_along_axis(ordered, at, axis=-1)[..., 0].astype(np.float64)
         for at in (below, np.ceil(places).astype(np.int64))
     )
-    between = lower + (places - below)[..., 0] * (upper - lower)
-    return between
+    return np.asarray(lower + (places - below)[..., 0] * (upper - lower))
 
 
 def _or(values: NDArray[np.floating], others: NDArray[np.floating]) -> Doubles:
@@ -240,7 +239,7 @@ def _remember(past: NDArray[np.floating], slots: Ints, newest: NDArray[np.floati
 
 
 class _Usual:
-    """The last `kept` rows of some numbers, of which only the usual level is asked; a ring, for their order is not."""
+    """The last `kept` rows of some numbers; a ring, for only their usual level is asked and not their order."""
 
     def __init__(self, capacity: int, width: int, kept: int) -> None:
         self.count = np.zeros(capacity, np.int64)
