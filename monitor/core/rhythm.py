@@ -80,7 +80,7 @@ class Surroundings:
         `heat` (n,) what the first tier said.
         """
         ordered = np.sort(shapes, axis=1)
-        shape = shapes - (ordered[:, [_SPAN // 2 - 1]] + ordered[:, [_SPAN // 2]]) / 2
+        shape: Floats = shapes - (ordered[:, [_SPAN // 2 - 1]] + ordered[:, [_SPAN // 2]]) / 2
         strong = heat >= STRONG
         intervals, rr, middle, is_known = self._intervals(slots, when)
         odds = np.log(np.maximum(probabilities, 1e-4))
@@ -200,9 +200,7 @@ def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> Doubles:
 
 def _mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Along the last axis, which stays: ndarray.mean without what that asks first, for small arrays."""
-    mean: NDArray[np.floating] = np.add.reduce(values, axis=-1, keepdims=True) / values.dtype.type(
-        values.shape[-1]
-    )
+    mean: NDArray[np.floating] = np.add.reduce(values, axis=-1, keepdims=True) / values.shape[-1]
     return mean
 
 
