@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -153,6 +154,7 @@ def run(
     app = Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True)
     if app.console.color_system == "standard" and not app.no_color and palette is None:
         choices.palette = BASIC
+    gc.freeze()  # what was imported stays: no need to look through it again every few frames
     app.run()
     for path in app.written:
         print(path)  # noqa: T201 - the dashboard has gone, and its messages with it

@@ -7,7 +7,6 @@ writes in a frame cost as much as the whole row. What is sent here begins at the
 from __future__ import annotations
 
 from rich.console import Console
-from rich.control import Control
 from textual._compositor import ChopsUpdate
 
 
@@ -27,7 +26,7 @@ class NarrowUpdate(ChopsUpdate):
                 first, last = max(x, x1), min(end, x2)
                 if strip is None or first >= last:
                     continue
-                parts.append(Control.move_to(first, y).segment.text)
+                parts.append(f"\x1b[{y + 1};{first + 1}H")  # go there
                 parts.append(
                     (strip if (first, last) == (x, end) else strip.crop(first - x, last - x)).render(console)
                 )

@@ -205,14 +205,9 @@ def _ranks(view: StreamView, timing: Timing, live: _Curve, position: Reals, glyp
 
 def _shade(cells: Cells, frame: _Frame, ahead: _Ahead, foretold: Pattern, options: Options) -> None:
     """The forecast's interval, behind its dots."""
-    wide = frame.glyphs.wide
-    top = frame.row_of(frame.timing.placed(ahead.high)).reshape(-1, wide)
-    bottom = frame.row_of(frame.timing.placed(ahead.low)).reshape(-1, wide)
-    inside = np.isfinite(top) & np.isfinite(bottom)
-    known = inside.any(axis=1)
-    upper, lower = np.full(len(top), np.nan), np.full(len(top), np.nan)
-    upper[known] = np.mean(top[known], axis=1, where=inside[known])
-    lower[known] = np.mean(bottom[known], axis=1, where=inside[known])
+    high, low = (frame.row_of(frame.timing.placed(bound)) for bound in (ahead.high, ahead.low))
+    upper = np.fmin.reduce(high.reshape(-1, frame.glyphs.wide), axis=1)
+    lower = np.fmax.reduce(low.reshape(-1, frame.glyphs.wide), axis=1)
     texture = "" if options.in_colour and frame.glyphs.has_blocks else "░" if frame.glyphs.has_blocks else ":"
     fill(cells, upper, lower, Ink.FAN, covered=foretold > 0, texture=texture)
 

@@ -28,7 +28,7 @@ NEAR = 8
 MANY = 2.5
 """Pieces a row, beyond which a row is one piece."""
 NOTHING = -1
-"""In place of a dot row: the curve is not there."""
+"""In place of both dot rows: the curve is not there."""
 
 
 @dataclass(frozen=True)
@@ -155,14 +155,16 @@ class Cells:
         last_drawn = np.where(glyph != SPACE, np.arange(columns), 0)
         np.maximum.accumulate(last_drawn, axis=1, out=last_drawn)
         ink = np.take_along_axis(self.ink[rows], last_drawn, axis=1)
-        differs = (ink[:, 1:] != ink[:, :-1]) | (ground[:, 1:] != ground[:, :-1])
+        begins = np.ones(glyph.shape, np.bool_)
+        begins[:, 1:] = (ink[:, 1:] != ink[:, :-1]) | (ground[:, 1:] != ground[:, :-1])
         text = glyph.astype("<u4").tobytes().decode("utf-32-le")
-        for row in range(len(rows)):
-            line = text[row * columns : (row + 1) * columns]
-            starts = [0, *(np.flatnonzero(differs[row]) + 1).tolist()]
-            inks, grounds = ink[row, starts].tolist(), ground[row, starts].tolist()
-            ends = [*starts[1:], columns]
-            result.append([(line[a:b], i, g) for a, b, i, g in zip(starts, ends, inks, grounds, strict=True)])
+        starts = np.flatnonzero(begins)
+        inks, grounds = ink.ravel()[starts].tolist(), ground.ravel()[starts].tolist()
+        edges = [*starts.tolist(), len(text)]
+        for first, last, i, g in zip(edges, edges[1:], inks, grounds, strict=False):
+            if first % columns == 0:
+                result.append([])
+            result[-1].append((text[first:last], i, g))
         return result
 
 
@@ -199,14 +201,14 @@ def dot_rows(values: Reals, top_value: float, bottom_value: float, rows: int) ->
 
 
 def dots(top: Rows, bottom: Rows, rows: int, columns: int, glyphs: Glyphs) -> NDArray[np.uint8]:
-    """The dot pattern of each cell for a curve that fills `top` to `bottom` in each dot column."""
-    row = np.arange(rows * glyphs.high)[:, None]
-    lit = (row >= top) & (row <= bottom) & (top != NOTHING)
-    lit = lit.reshape(rows, glyphs.high, columns, glyphs.wide)
+    """The dot pattern of each cell for a curve that fills `top` to `bottom` in each dot column, or NOTHING."""
+    first = np.arange(0, rows * glyphs.high, glyphs.high)[:, None]  # dot row at the top of each cell
+    highest = ((1 << np.arange(glyphs.high + 1)) - 1).astype(np.uint8)  # so many dots from the top down
+    above = highest[(top - first).clip(0, glyphs.high)]
+    lit = highest[(bottom + 1 - first).clip(0, glyphs.high)] & ~above  # (row, dot column)
     pattern = np.zeros((rows, columns), np.uint8)
     for x in range(glyphs.wide):
-        for y in range(glyphs.high):
-            pattern |= lit[:, y, :, x].astype(np.uint8) << np.uint8(x * glyphs.high + y)
+        pattern |= lit[:, x :: glyphs.wide] << np.uint8(x * glyphs.high)
     return pattern
 
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
 
 from monitor.core.blocks import NS
 from monitor.dashboard import timemachine
@@ -27,6 +26,7 @@ from monitor.dashboard.widgets.bars import Banner, Footer, Header
 from monitor.dashboard.widgets.numerals import Numerals
 from monitor.dashboard.widgets.overlay import BeatOverlay
 from monitor.dashboard.widgets.overview import Overview
+from monitor.dashboard.widgets.plain import Column, Row
 from monitor.dashboard.widgets.prompt import Prompt
 from monitor.dashboard.widgets.streams import StreamList
 from monitor.dashboard.widgets.strip import PastStrip
@@ -41,6 +41,7 @@ class WatchScreen(Actions):
 
     AUTO_FOCUS = "StreamList"
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]
+    BLANK = True
 
     def __init__(
         self, board: Board, link: Link, choices: Choices, frames_s: float, clock: Callable[[], float]
@@ -57,15 +58,15 @@ class WatchScreen(Actions):
         """See Textual."""
         yield Header(id="header")
         yield Banner(id="banner")
-        with Horizontal(id="main"):
-            with Vertical(id="signals"):
+        with Row(id="main"):
+            with Column(id="signals"):
                 yield Waveforms(id="waveforms")
                 yield PastStrip(id="past")
-            with Vertical(id="side"):
+            with Column(id="side"):
                 yield Numerals(id="numerals")
                 yield BeatOverlay(id="beats")
         yield Overview(id="overview")
-        with Horizontal(id="tables"):
+        with Row(id="tables"):
             yield AlarmTable(id="alarms")
             yield StreamList(id="streams")
         yield Footer(id="footer")

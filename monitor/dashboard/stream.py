@@ -199,7 +199,7 @@ class StreamView:
         if len(self.alarms) > MAX_ALARMS:
             del self.alarms[next(iter(self.alarms))]
         for band in self.bands:
-            if band.kind is alarm.kind and band.label == alarm.label:
+            if band.kind is alarm.kind and band.label == alarm.label and alarm.raised_ns <= band.to_ns + NS:
                 self._rank(band)
 
     def _rank(self, band: Band) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Forecast, Kind, Score, State
 from monitor.core.wire import LedgerCounts, Status, StreamState
+from monitor.dashboard.raster import Cells
+from monitor.dashboard.state import Board
+from monitor.dashboard.timing import Timing
 
 T0 = 1_000_000 * NS  # a data time far from any wall clock
 
@@ -54,3 +57,38 @@ def state(stream="s", *, newest_s=0.0, rate_hz=100.0, channels=("",), **more):
 
 def status(state="online", *, started_ns=1, latency_ms=math.nan):
     return Status("d", "0", state, started_ns, 2, latency_p50_ms=latency_ms)
+
+
+def board_with(*messages, now_s: float = 0.0) -> Board:
+    board = Board()
+    for message in messages:
+        board.fold(message, now_s)
+    return board
+
+
+def sine_board(seconds: float = 20.0, stream: str = "s", rate_hz: float = 100.0, *, now_s: float = 0.0) -> Board:
+    board = Board()
+    board.fold(status(), now_s)
+    add_sine(board, stream, seconds, rate_hz, now_s)
+    return board
+
+
+def add_sine(
+    board: Board, stream: str, seconds: float, rate_hz: float = 100.0, now_s: float = 0.0, channels: int = 1
+):
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    values = np.repeat(np.sin(2 * math.pi * t)[:, None], channels, axis=1)
+    board.fold(
+        state(stream, newest_s=t[-1], rate_hz=rate_hz, channels=tuple(f"c{i}" for i in range(channels))), now_s
+    )
+    board.fold(block(values, 0.0, stream=stream, rate_hz=rate_hz), now_s)
+
+
+def text_of(cells: Cells) -> list[str]:
+    return ["".join(text for text, _, _ in row) for row in cells.runs(list(range(len(cells.glyph))))]
+
+
+def timing(
+    head_s: float, *, columns: int = 120, window_s: float = 4.0, ahead_s: float = 1.0, sweeps: bool = False
+):
+    return Timing.of(columns, window_s, ahead_s, at(head_s), sweeps=sweeps)

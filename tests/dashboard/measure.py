@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import gc
 import json
 import os
 import pty
@@ -92,6 +93,7 @@ def child(args: argparse.Namespace, scene: Scene) -> None:
         await task
 
     result: dict[str, float] = {}
+    gc.freeze()  # as `run` does
     asyncio.run(main())
     Path(args.report).write_text(json.dumps(result))
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import pty
-import select
-import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
-from fcntl import ioctl
 
 import numpy as np
 import pytest
 from textual.filter import NoColor
 
-from monitor.control import GetWhy
-from monitor.core.errors import Unreachable
 from monitor.dashboard.app import FRAMES_OVER_SSH_S, FRAMES_S, Dashboard, default_frames_s
 from monitor.dashboard.choices import Choices, ForecastMode
 from monitor.dashboard.keys import KEYS
@@ -35,104 +24,12 @@ from monitor.dashboard.widgets.overlay import BeatOverlay
 from monitor.dashboard.widgets.streams import StreamList
 from monitor.dashboard.widgets.strip import PastStrip
 from monitor.dashboard.widgets.waveform import Waveforms
-from tests.dashboard.conftest import Clock, until
-from tests.dashboard.making import alarm, beat, block, event, forecast, score, state, status
+from tests.dashboard.conftest import until
+from tests.dashboard.making import alarm, block, status
+from tests.dashboard.watching import watching
 
 LEAVING = {"q", "question_mark", "w", "slash", "colon", "n", "e", "c", "P"}
 """Keys that leave the screen or write files."""
-
-
-class StubLink:
-    """Remembers what it was asked for."""
-
-    feed, control = "tcp://127.0.0.1:5601", "tcp://127.0.0.1:5602"
-
-    def __init__(self) -> None:
-        self.wanted: dict[str, float] = {}
-        self.acknowledged: list[str] = []
-        self.glanced: list[str] = []
-        self.said: list[object] = []
-        self.answers: dict[object, object] = {}
-        self.fails = False
-        self.closed = False
-
-    def want(self, streams) -> None:
-        self.wanted = dict(streams)
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()
-
-    async def acknowledge(self, alarm_id: str) -> None:
-        if self.fails:
-            raise Unreachable("no daemon answered")
-        self.acknowledged.append(alarm_id)
-
-    def glance(self, streams) -> None:
-        self.glanced = list(streams)
-
-    async def say(self, request, kind):
-        if self.fails or (isinstance(request, GetWhy) and request not in self.answers):
-            raise Unreachable("no daemon answered")
-        if request in self.answers:
-            return self.answers[request]
-        self.said.append(request)
-        return None
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Watcher:
-    """The running app, and what can be seen and done."""
-
-    def __init__(self, app: Dashboard, pilot, board: Board, link: StubLink, clock: Clock) -> None:
-        self.app, self.pilot, self.board, self.link, self.clock = app, pilot, board, link, clock
-
-    @property
-    def screen(self) -> WatchScreen:
-        return next(s for s in self.app.screen_stack if isinstance(s, WatchScreen))
-
-    async def draw(self) -> None:
-        await self.pilot.pause()
-        self.screen._redraw()
-        await self.pilot.pause()
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.draw()
-
-    def see(self, kind) -> str:
-        return self.screen.query_one(kind).text
-
-
-def full_board() -> Board:
-    board = Board()
-    t = np.arange(1000) / 100
-    for i, name in enumerate(("ecg/1", "ecg/2", "sine/1", "sine/2", "zulu")):
-        board.fold(state(name, newest_s=9.99, events=i), 0.0)
-        board.fold(block(np.sin((i + 1) * t), 0.0, stream=name), 0.0)
-        board.fold(forecast(9.99, np.zeros(100), stream=name), 0.0)
-    board.fold([score(9.9, 0.5, stream="ecg/1")], 0.0)
-    for i in range(9):
-        board.fold(beat(i, stream="ecg/1"), 0.0)
-    board.fold(event(8.0, 8.5, stream="ecg/1"), 0.0)
-    board.fold(alarm("medium", 5.0, stream="ecg/2"), 0.0)
-    board.fold(alarm("high", 4.0, stream="ecg/1", priority="high"), 0.0)
-    board.fold(status(), 0.0)
-    return board
-
-
-@contextlib.asynccontextmanager
-async def watching(board: Board | None = None, *, size=(140, 44), selected: str = ""):
-    board, link = full_board() if board is None else board, StubLink()
-    clock = Clock()
-    app = Dashboard(board, link, Choices(selected=selected), frames_s=4, clock=clock)
-    async with app.run_test(size=size) as pilot:
-        watcher = Watcher(app, pilot, board, link, clock)
-        await until(lambda: any(isinstance(s, WatchScreen) for s in app.screen_stack), "the screen")
-        await watcher.draw()
-        yield watcher
-    assert link.closed
 
 
 async def test_what_is_seen_at_first():
@@ -378,54 +275,6 @@ async def test_a_live_feed_from_end_to_end(daemon):
         await pilot.press("a")
         await until(lambda: daemon.alarms[first].acknowledged, "the acknowledgement")
         await until(lambda: first not in {a.id for a in board.calling}, "the banner to move on")
-
-
-# in a real terminal
-
-
-def start(*, columns: int = 80, rows: int = 24) -> tuple[subprocess.Popen[bytes], int, int, list]:
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    modes = termios.tcgetattr(theirs)
-    code = "from monitor.dashboard.app import run; run('tcp://127.0.0.1:1', 'tcp://127.0.0.1:1')"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env={**os.environ, "TERM": "xterm-256color"},
-    )  # fmt: skip
-    return process, ours, theirs, modes
-
-
-def read_until(terminal: int, wanted: bytes) -> bytes:
-    data, end = b"", time.monotonic() + 15
-    while wanted not in data:
-        assert time.monotonic() < end, data[-2000:]
-        if select.select([terminal], [], [], 0.2)[0]:
-            data += os.read(terminal, 65536)
-    return data
-
-
-@pytest.mark.parametrize("how", ["q", "ctrl+c", "SIGTERM"])
-def test_quitting_leaves_the_terminal_clean(how):
-    process, terminal, theirs, modes = start()
-    try:
-        data = read_until(terminal, b"DISCONNECTED")
-        assert b"\x1b[?1049h" in data
-        if how == "SIGTERM":
-            process.send_signal(signal.SIGTERM)
-        else:
-            os.write(terminal, b"q" if how == "q" else b"\x03")
-        rest = read_until(terminal, b"\x1b[?25h")
-        assert process.wait(10) == 0
-        assert b"\x1b[?1049l" in rest
-        assert b"\x1b[?1003l" in rest  # the mouse is the terminal's again
-        assert b"Traceback" not in rest
-        assert termios.tcgetattr(theirs) == modes
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(terminal)
-        os.close(theirs)
 
 
 def test_the_pure_modules_import_no_textual():

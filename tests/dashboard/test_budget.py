@@ -17,7 +17,7 @@ from monitor.dashboard.state import Board
 from tests.dashboard.conftest import Clock, until
 from tests.dashboard.fake_feed import T0_NS, Ecg
 from tests.dashboard.making import status
-from tests.dashboard.test_app import StubLink
+from tests.dashboard.watching import StubLink
 
 BUDGET_KIB = 4.0
 

@@ -19,7 +19,7 @@ from monitor.dashboard.widgets.strip import PastStrip
 from monitor.dashboard.widgets.waveform import Waveforms
 from tests.dashboard.conftest import until
 from tests.dashboard.making import alarm, at, status
-from tests.dashboard.test_app import watching
+from tests.dashboard.watching import watching
 
 
 async def test_looking_back_with_keys_and_back_to_live():

@@ -1,24 +1,16 @@
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 
 from monitor.core.blocks import Kind, State
 from monitor.core.wire import LedgerCounts
 from monitor.dashboard.bars import DISCLAIMER, KeyHint, Meter, banner, footer, header, keys, sign_of
-from monitor.dashboard.beats import draw_beats
 from monitor.dashboard.choices import Choices
-from monitor.dashboard.digits import big
 from monitor.dashboard.palette import Ink
-from monitor.dashboard.past import PIECES, Past, draw_past
-from monitor.dashboard.raster import ASCII, BRAILLE, Cells
-from monitor.dashboard.readings import dominant_frequency, readings
+from monitor.dashboard.raster import ASCII
 from monitor.dashboard.state import Board
-from monitor.dashboard.tables import alarm_table, count_text, first_row, numeral_lines, stream_table
-from monitor.dashboard.trace import Trace
-from tests.dashboard.making import alarm, at, beat, block, event, forecast, score, state, status
+from monitor.dashboard.tables import alarm_table, count_text, first_row, stream_table
+from tests.dashboard.making import alarm, block, state, status
 
 ADDRESS = "tcp://127.0.0.1:5601"
 
@@ -39,10 +31,6 @@ def chosen(board: Board, **more) -> Choices:
 
 def line(parts) -> str:
     return "".join(part.text for part in parts)
-
-
-def rows_of(cells: Cells) -> list[str]:
-    return ["".join(text for text, _, _ in row) for row in cells.runs(list(range(len(cells.glyph))))]
 
 
 # header and banner
@@ -219,173 +207,3 @@ def test_the_first_row_to_show():
 )
 def test_counts_are_short(count, text):
     assert count_text(count) == text
-
-
-# large numbers
-
-
-def values(board: Board, name: str = "s") -> dict[str, tuple[str, str]]:
-    return {r.title.split()[-1]: (r.value, r.note) for r in readings(board.streams.get(name))}
-
-
-def test_heart_rate_comes_from_the_beats():
-    board = board_with(
-        state(newest_s=10, heart_rate_bpm=70.0), *[beat(i, "V" if i == 4 else "N") for i in range(10)]
-    )
-    board.fold(beat(9.8, rate_bpm=75.4), 0.0)
-    assert values(board)["HR"] == ("75", "V 1/min")
-    assert readings(board.streams["s"])[0].title == "♥ HR"
-
-
-def test_heart_rate_without_fresh_beats_comes_from_the_daemon():
-    board = board_with(beat(1.0, rate_bpm=75.0), state(newest_s=60, heart_rate_bpm=31.0))
-    assert values(board)["HR"][0] == "31"
-    board.fold(state(newest_s=61, heart_rate_bpm=math.nan), 0.0)
-    assert values(board)["HR"][0] == "--"
-
-
-def test_a_stream_without_a_heart_has_a_frequency():
-    t = np.arange(1000) / 50
-    board = board_with(block(np.sin(2 * math.pi * 1.3 * t) + 3 * t, 0.0, rate_hz=50.0))
-    assert float(values(board)["FREQUENCY"][0]) == pytest.approx(1.3, abs=0.02)
-
-
-@pytest.mark.parametrize("signal", [np.zeros(500), np.full(500, np.nan), np.ones(10)])
-def test_where_there_is_no_frequency(signal):
-    trace = Trace(50.0, 1)
-    trace.push(block(signal, 0.0, rate_hz=50.0))
-    assert math.isnan(dominant_frequency(trace))
-
-
-def test_an_anomaly_has_the_colour_of_its_alarm():
-    board = board_with([score(1, 0.9, 0.8, kind=Kind.CLASS, label="V")])
-    assert values(board)["ANOMALY"] == ("0.90", "≥ 0.80 V")
-    assert readings(board.streams["s"])[1].ink is Ink.MEDIUM
-    board.fold(alarm("a", 1, priority="high"), 0.0)
-    assert readings(board.streams["s"])[1].ink is Ink.HIGH
-    board.fold([score(2, 0.2, 0.8, kind=Kind.CLASS, label="V")], 0.0)
-    assert values(board)["ANOMALY"] == ("0.20", "of 0.80 V")
-
-
-def test_warming_up_is_not_a_score_of_zero():
-    assert values(board_with(state(warming=True)))["ANOMALY"] == ("--", "warming up")
-
-
-def test_forecast_skill_and_error():
-    board = board_with(block([0.0], 0.0), forecast(0.0, [1, 2, 3]), block([1.02, 2.02, 3.02], 0.01))
-    found = {r.title: r for r in readings(board.streams["s"])}
-    assert found["SKILL"].value == "+100"
-    assert found["SKILL"].note == "100% in interval"
-    assert (found["ERROR"].value, found["ERROR"].unit) == ("20", "MAE µV")
-    board.fold(state(newest_s=0.03, skill=0.42), 0.0)
-    assert values(board)["SKILL"][0] == "+42"
-
-
-def test_numbers_that_are_not_live_are_pale():
-    board = board_with(state(newest_s=1, heart_rate_bpm=60.0))
-    assert {r.ink for r in readings(board.streams["s"], is_live=False)} == {Ink.OLD}
-    assert readings(None)[0].value == "--"
-
-
-def test_numbers_take_the_room_there_is():
-    found = readings(board_with(state(newest_s=1, heart_rate_bpm=60.0)).streams["s"])
-    assert [len(numeral_lines(found, 20, height, blocks=True)) for height in (3, 4, 16, 20, 24, 99)] == [
-        0, 4, 16, 20, 24, 24,
-    ]  # fmt: skip
-    assert all(len(line(parts)) <= 18 for parts in numeral_lines(found, 18, 16, blocks=False)[1:4])
-
-
-def test_large_digits():
-    assert big("1.0") == ("▀█    █▀█", " █    █ █", "▀▀▀ ▀ ▀▀▀")
-    assert "".join(big("-2e5", blocks=False)).isascii()
-    assert big("x?") == ("", "", "")
-
-
-# the past in little, and the beats
-
-
-def test_the_past_keeps_the_highest_score_of_each_piece():
-    past = Past.of_rate(100.0)
-    for t_s, share in ((0.0, 0.2), (0.5, 0.9), (0.9, 0.1), (2.0, 0.3)):
-        past.note(at(t_s), share)
-    scores, _ = past.pieces(at(2.0))
-    assert scores[-3:].tolist() == pytest.approx([0.9, 0.0, 0.3])
-
-
-def test_the_past_forgets_what_is_too_long_ago():
-    past = Past.of_rate(100.0)
-    past.note(at(0.0), 1.0)
-    past.flag(at(0.0), at(3.0), 3)
-    past.note(at(PIECES + 1.0), 0.5)
-    scores, ranks = past.pieces(at(PIECES + 1.0))
-    assert scores.max() == 0.5
-    assert sorted(set(ranks.tolist())) == [-1, 3]
-    past.note(at(0.0), 1.0)  # a straggler, whose place is taken
-    assert past.pieces(at(PIECES + 1.0))[0].max() == 0.5
-
-
-def test_the_past_of_a_stream_that_begins_anew():
-    past = Past.of_rate(100.0)
-    past.note(at(100_000.0), 1.0)
-    past.note(at(0.0), 0.5)
-    assert past.pieces(at(0.0))[0][-1] == 0.5
-
-
-def test_a_slow_stream_has_a_longer_past():
-    assert Past.of_rate(1 / 300).piece_ns == at(3000) - at(0)
-
-
-def test_a_flag_longer_than_the_past_is_cheap():
-    past = Past.of_rate(100.0)
-    past.flag(at(0), at(10**6), 2)
-    assert (past.pieces(at(10**6))[1] == 2).all()
-
-
-def test_the_strip_shows_flagged_pieces_in_colour():
-    board = board_with(event(590, 600), [score(595, 0.9)], state(newest_s=600))
-    view = board.streams["s"]
-    cells = draw_past(view.past, view.newest_ns, 2, 60, BRAILLE)
-    assert set(cells.ink[0, -1:].tolist()) == {Ink.MEDIUM}
-    assert cells.ink[0, 0] == Ink.FAINT
-    assert rows_of(cells)[1].startswith("-10 min")
-    assert rows_of(cells)[1].endswith("now")
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(0, 10), (1, 1), (2, 3), (2, 700), (1, 2000)])
-def test_a_strip_of_any_size(rows, columns):
-    past = Past.of_rate(100.0)
-    past.note(at(5.0), 1.0)
-    assert draw_past(past, at(6.0), rows, columns, ASCII).glyph.shape == (rows, columns)
-    assert draw_past(None, 0, rows, columns, BRAILLE).glyph.shape == (rows, columns)
-
-
-def beating(odd: int | None) -> Board:
-    t = np.arange(2000) / 100
-    values_ = np.exp(-(((t % 1.0) - 0.5) ** 2) / 0.001)
-    if odd is not None:
-        values_[(t >= odd) & (t < odd + 1)] *= -1
-    board = board_with(block(values_, 0.0))
-    for i in range(19):
-        board.fold(beat(i + 0.5, "V" if i == odd else "N"), 0.0)
-    return board
-
-
-def test_an_odd_beat_stands_out_among_the_last():
-    cells = draw_beats(beating(7).streams["s"], 10, 30, BRAILLE)
-    assert rows_of(cells)[0].startswith(" last 19 beats  1 odd")
-    drawn = cells.glyph[1:] != ord(" ")
-    assert {Ink.OLD, Ink.HIGH, Ink.TEXT} >= set(cells.ink[1:][drawn].tolist()) >= {Ink.HIGH, Ink.TEXT}
-
-
-def test_usual_beats_lie_on_each_other():
-    cells = draw_beats(beating(None).streams["s"], 10, 30, BRAILLE)
-    drawn = cells.glyph[1:] != ord(" ")
-    assert set(cells.ink[1:][drawn].tolist()) == {Ink.TEXT}  # the newest covers all others
-
-
-def test_without_beats_or_room_nothing_is_laid_over():
-    for cells in (
-        draw_beats(None, 10, 30, BRAILLE), draw_beats(board_with(block([1.0])).streams["s"], 10, 30, BRAILLE),
-        draw_beats(beating(7).streams["s"], 3, 30, BRAILLE), draw_beats(beating(7).streams["s"], 10, 3, BRAILLE),
-    ):  # fmt: skip
-        assert (cells.glyph == ord(" ")).all()

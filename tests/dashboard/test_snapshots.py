@@ -16,7 +16,7 @@ from monitor.dashboard.state import Board
 from monitor.dashboard.themes import DARK, LIGHT, MONO, PAPER
 from tests.dashboard.conftest import Clock, until
 from tests.dashboard.making import alarm, beat, block, event, forecast, state, status
-from tests.dashboard.test_app import StubLink, full_board
+from tests.dashboard.watching import StubLink, full_board
 
 
 def ward() -> Board:

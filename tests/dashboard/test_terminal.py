@@ -1,4 +1,4 @@
-"""The dashboard in a real terminal multiplexer, and in a real browser."""
+"""The dashboard in a real terminal, in a real terminal multiplexer, and in a real browser."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import base64
 import contextlib
 import json
 import os
+import pty
+import select
 import shlex
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 import uuid
+from fcntl import ioctl
 
 import pytest
 
@@ -21,6 +27,51 @@ from tests.dashboard.conftest import until
 
 DEADLINE_S = 60.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def start(*, columns: int = 80, rows: int = 24) -> tuple[subprocess.Popen[bytes], int, int, list]:
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    modes = termios.tcgetattr(theirs)
+    code = "from monitor.dashboard.app import run; run('tcp://127.0.0.1:1', 'tcp://127.0.0.1:1')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    return process, ours, theirs, modes
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    data, end = b"", time.monotonic() + 15
+    while wanted not in data:
+        assert time.monotonic() < end, data[-2000:]
+        if select.select([terminal], [], [], 0.2)[0]:
+            data += os.read(terminal, 65536)
+    return data
+
+
+@pytest.mark.parametrize("how", ["q", "ctrl+c", "SIGTERM"])
+def test_quitting_leaves_the_terminal_clean(how):
+    process, terminal, theirs, modes = start()
+    try:
+        data = read_until(terminal, b"DISCONNECTED")
+        assert b"\x1b[?1049h" in data
+        if how == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        else:
+            os.write(terminal, b"q" if how == "q" else b"\x03")
+        rest = read_until(terminal, b"\x1b[?25h")
+        assert process.wait(10) == 0
+        assert b"\x1b[?1049l" in rest
+        assert b"\x1b[?1003l" in rest  # the mouse is the terminal's again
+        assert b"Traceback" not in rest
+        assert termios.tcgetattr(theirs) == modes
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(terminal)
+        os.close(theirs)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from textual.geometry import Region
 from textual.strip import Strip
 
@@ -18,26 +20,24 @@ class Lines(Plain):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self._lines: list[Line] = []
-        self._palette: Palette = DARK
-        self._is_ascii = False
+        self._strips: dict[int, Strip] = {}
+        """Of lines that stand as they were rendered: a neighbour's change has Textual ask for all of them."""
+        self._looks: tuple[Palette, bool] = (DARK, False)
 
     def show(self, lines: list[Line], choices: Choices) -> None:
         """Show these from now on, as chosen."""
         looks = (choices.palette, not choices.glyphs.has_blocks)
-        if looks != (self._palette, self._is_ascii):
-            self._palette, self._is_ascii = looks
-            self._lines = lines
+        before, self._lines = self._lines, lines
+        if looks != self._looks:
+            self._looks = looks
+            self._strips.clear()
             self.refresh()
             return
-        before, self._lines = self._lines, lines
-        most = max(len(before), len(lines))
-        changed = [
-            Region(0, y, self.size.width, 1)
-            for y in range(most)
-            if y >= len(before) or y >= len(lines) or before[y] != lines[y]
-        ]
+        changed = [y for y, (old, new) in enumerate(zip_longest(before, lines)) if old != new]
+        for y in changed:
+            self._strips.pop(y, None)
         if changed:
-            self.refresh(*changed)
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     @property
     def text(self) -> str:
@@ -46,5 +46,9 @@ class Lines(Plain):
 
     def render_line(self, y: int) -> Strip:
         """See Textual's Line API."""
-        line = self._lines[y] if y < len(self._lines) else ()
-        return strip(line, self.size.width, self._palette, is_ascii=self._is_ascii)
+        known = self._strips.get(y)
+        if known is None or known.cell_length != self.size.width:
+            palette, is_ascii = self._looks
+            line = self._lines[y] if y < len(self._lines) else ()
+            known = self._strips[y] = strip(line, self.size.width, palette, is_ascii=is_ascii)
+        return known

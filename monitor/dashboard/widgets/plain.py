@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.containers import Horizontal, Vertical
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -19,3 +20,15 @@ class Plain(Widget):
         if (first, last) == (0, self.size.width):
             return strips
         return [strip.crop(first, last) for strip in strips]
+
+
+class Row(Horizontal):
+    """Widgets side by side, with nothing of its own to be seen."""
+
+    BLANK = True
+
+
+class Column(Vertical):
+    """Widgets one below the other, with nothing of its own to be seen."""
+
+    BLANK = True
