@@ -80,7 +80,7 @@ class Surroundings:
         `heat` (n,) what the first tier said.
         """
         ordered = np.sort(shapes, axis=1)
-        shape: Floats = shapes - (ordered[:, [_SPAN // 2 - 1]] + ordered[:, [_SPAN // 2]]) / 2
+        shape: Floats = np.subtract(shapes, (ordered[:, [_SPAN // 2 - 1]] + ordered[:, [_SPAN // 2]]) / 2)
         strong = heat >= STRONG
         intervals, rr, middle, is_known = self._intervals(slots, when)
         odds = np.log(np.maximum(probabilities, 1e-4))
