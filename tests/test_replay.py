@@ -122,6 +122,8 @@ def test_a_setting_that_a_signal_does_not_have_is_refused(capsys):
     assert "ecg has no spikes_per_minute" in capsys.readouterr().err
     assert cli.run(["simulate", "ecg", "--episode", "sleep@1+2"]) == 2
     assert "expected KIND@START+LENGTH" in capsys.readouterr().err
+    assert cli.run(["simulate", "ecg", "--bpm", "70@then"]) == 2
+    assert "expected beats a minute" in capsys.readouterr().err
     assert cli.run(["simulate", "ecg", "--to-csv", "x.csv"]) == 2
     assert cli.run(["replay", SINE, "--fleet", "3", "--verify", "x"]) == 2
     assert cli.run(["replay", SINE, "--verify", "no/such/file"]) == 2

@@ -22,7 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.blocks import Floats
-from monitor.core.ecg_rhythm import FAULTS, RHYTHMS, Doubles, Episode, Oscillation, PlannedBeat, Rhythm
+from monitor.core.ecg_rhythm import (
+    FAULTS,
+    RHYTHMS,
+    Doubles,
+    Episode,
+    Oscillation,
+    Pace,
+    PlannedBeat,
+    Rhythm,
+    points_of,
+)
 from monitor.core.errors import ConfigError
 
 RAIL_MV = 5.0
@@ -64,7 +74,7 @@ class Ecg:
         *,
         rate_hz: float = 360.0,
         seed: int = 0,
-        heart_rate_bpm: float = 70.0,
+        heart_rate_bpm: Pace = 70.0,
         variability: float = 0.04,
         noise: float = 0.01,
         wander: float = 0.08,
@@ -73,8 +83,9 @@ class Ecg:
         episodes: Sequence[Episode] = (),
         paced: bool = False,
     ) -> None:
-        """`noise` is muscle noise and `wander` the baseline's, both in mV; `paced` beats stand in for normal ones.
+        """`heart_rate_bpm` may change, see Pace; `noise` is muscle noise and `wander` the baseline's, both in mV.
 
+        `paced` beats stand in for normal ones.
         Raises ConfigError for what cannot be.
         """
         _check(rate_hz, heart_rate_bpm, variability, noise, wander, pvcs_per_minute, svcs_per_minute)
@@ -255,12 +266,17 @@ def _patient(random: np.random.Generator) -> dict[str, Doubles]:
 
 
 def _check(
-    rate_hz: float, bpm: float, variability: float, noise: float, wander: float, pvcs: float, svcs: float
+    rate_hz: float, pace: Pace, variability: float, noise: float, wander: float, pvcs: float, svcs: float
 ) -> None:
-    most = bpm / 4
+    at_s, bpm = points_of(pace)
+    slowest, fastest = (float(one(bpm)) if len(bpm) else np.nan for one in (np.min, np.max))
+    most = slowest / 4
+    in_order = bool((np.diff(at_s) > 0).all())
     checks = (
         ("rate_hz", rate_hz, 50 <= rate_hz <= 10_000, "50 to 10000"),
-        ("heart_rate_bpm", bpm, 20 <= bpm <= 250, "20 to 250"),
+        ("heart_rate_bpm", slowest, slowest >= 20, "20 to 250"),
+        ("heart_rate_bpm", fastest, fastest <= 250, "20 to 250"),
+        ("points of heart_rate_bpm", len(bpm), in_order, "each later than the one before"),
         ("variability", variability, 0 <= variability <= 0.3, "0 to 0.3"),
         ("noise", noise, 0 <= noise <= RAIL_MV, f"0 to {RAIL_MV:g} mV"),
         ("wander", wander, 0 <= wander <= RAIL_MV, f"0 to {RAIL_MV:g} mV"),

@@ -1,9 +1,9 @@
 """When a simulated heart beats, and of which kind each beat is.
 
 RR intervals have the two peaks of their spectrum that McSharry et al. 2003 give them: respiration near 0.25 Hz and
-the Mayer waves near 0.1 Hz. Into that sinus rhythm come premature beats, and episodes to order: bigeminy, a run of
-ventricular tachycardia, a pause. Labels are PhysioNet's: a symbol at each beat (N, V, A), and the name of a rhythm
-in brackets where it begins.
+the Mayer waves near 0.1 Hz, about a pace that may change. Into that sinus rhythm come premature beats, and
+episodes to order: bigeminy, a run of ventricular tachycardia, a pause. Labels are PhysioNet's: a symbol at each
+beat (N, V, A), and the name of a rhythm in brackets where it begins.
 
 Rules of the file:
 - A ventricular premature beat leaves the sinus node alone: the pause after it is compensatory. A supraventricular
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
+Pace = float | Sequence[tuple[float, float]]
+"""Beats a minute; or points (seconds, beats a minute) with straight lines between, level before and after."""
 RhythmKind = Literal["bigeminy", "run", "pause"]
 FaultKind = Literal["lead-off", "flat", "saturation", "noise", "gap"]
 RHYTHMS: tuple[RhythmKind, ...] = ("bigeminy", "run", "pause")
@@ -52,6 +54,13 @@ class PlannedBeat(NamedTuple):
     """The RR interval it is shaped by."""
 
 
+def points_of(pace: Pace) -> tuple[Doubles, Doubles]:
+    """The times (n,) in s, and the beats a minute (n,) at them."""
+    points = ((0.0, pace),) if isinstance(pace, int | float) else tuple(pace)
+    at_s, bpm = np.array(points, np.float64).reshape(-1, 2).T
+    return at_s, bpm
+
+
 class Oscillation:
     """A sine whose frequency wanders a little, so that its spectrum is a peak with a width."""
 
@@ -77,7 +86,7 @@ class Rhythm:
         respiration: Oscillation,
         random: np.random.Generator,
         *,
-        heart_rate_bpm: float,
+        heart_rate_bpm: Pace,
         variability: float,
         pvcs_per_minute: float,
         svcs_per_minute: float,
@@ -85,11 +94,12 @@ class Rhythm:
     ) -> None:
         self._random, self._respiration = random, respiration
         self._mayer = Oscillation(0.1, random)
-        self._mean_s, self._variability = 60 / heart_rate_bpm, variability
+        self._at_s, self._bpm = points_of(heart_rate_bpm)
+        self._variability = variability
         self._per_second = pvcs_per_minute / 60, svcs_per_minute / 60
         self._episodes = sorted((e for e in episodes if e.kind in RHYTHMS), key=lambda e: e.at_s)
         self._drift = 0.0
-        self._last_s = random.uniform(-0.9, 0.0) * self._mean_s  # the beat before time began
+        self._last_s = random.uniform(-0.9, 0.0) * 60 / self._bpm[0]  # the beat before time began
         self._was_early = True
         self._in_bigeminy = False
         self._goes_back = False
@@ -112,7 +122,8 @@ class Rhythm:
         now = np.array([self._last_s])
         high, low = float(self._respiration(now)[0]), float(self._mayer(now)[0])
         self._drift = 0.95 * self._drift + 0.25 * self._random.standard_normal()
-        return self._mean_s * float(np.exp(self._variability * (0.8 * high + 0.6 * low + 0.4 * self._drift)))
+        mean_s = 60 / float(np.interp(self._last_s, self._at_s, self._bpm))
+        return mean_s * float(np.exp(self._variability * (0.8 * high + 0.6 * low + 0.4 * self._drift)))
 
     def _beat(self, t_s: float, symbol: str, cycle_s: float) -> None:
         if self._goes_back:

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from monitor.core.blocks import is_stream_name
-from monitor.core.ecg_rhythm import FAULTS, RHYTHMS, Episode
+from monitor.core.ecg_rhythm import FAULTS, RHYTHMS, Episode, Pace
 from monitor.core.errors import ConfigError
 from monitor.verbs.options import child_option, key_option, run_to_the_end
 
@@ -80,6 +80,21 @@ def _episodes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     return episodes
 
 
+def _pace(_: click.Context, __: click.Parameter, value: str | None) -> Pace | None:
+    """BPM, or BPM@SECONDS,BPM@SECONDS,..."""
+    if value is None:
+        return None
+    try:
+        if "@" not in value:
+            return float(value)
+        points = (point.partition("@") for point in value.split(","))
+        return [(float(at_s), float(bpm)) for bpm, _at, at_s in points]
+    except ValueError:
+        raise click.BadParameter(
+            f"expected beats a minute, or BPM@SECONDS,BPM@SECONDS with straight lines between, got {value!r}"
+        ) from None
+
+
 _KINDS = {
     "noisy-sine": "sine/1",
     "long-dependency": "sine/1",
@@ -98,7 +113,10 @@ _KINDS = {
 )
 @click.option("--noise", type=click.FloatRange(0), help="Standard deviation; 0.1, ecg 0.01 (mV), vital-sign 0.25.")
 @click.option("--spikes", "spikes_per_minute", type=click.FloatRange(0), help="noisy-sine: spikes a minute.")
-@click.option("--bpm", "heart_rate_bpm", type=click.FloatRange(0), help="ecg: heart rate; 70.")
+@click.option(
+    "--bpm", "heart_rate_bpm", metavar="BPM", callback=_pace,
+    help="ecg: heart rate, 70; or one that changes: 70@60,150@300 rises from the 60th to the 300th second.",
+)  # fmt: skip
 @click.option(
     "--pvcs", "pvcs_per_minute", type=click.FloatRange(0), help="ecg: premature ventricular beats a minute."
 )

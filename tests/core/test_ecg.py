@@ -75,6 +75,13 @@ def test_the_heart_rate_varies_with_breath_and_mayer_waves():
     assert density(0.08, 0.12) > 4 * density(0.14, 0.19)
 
 
+def test_the_heart_rate_changes_to_order():
+    _, labels = make(240, seed=3, heart_rate_bpm=[(60, 60.0), (180, 150.0)])
+    at = beats(labels)
+    rates = [60 / np.median(np.diff(at[(at > t - 10) & (at < t + 10)])) for t in (30, 120, 210)]
+    assert rates == pytest.approx([60, 105, 150], rel=0.05)
+
+
 def test_the_equation_of_mcsharry_is_what_comes_out():
     """The closed form against plain integration of dz/dt, wave by wave, with steps of 0.1 ms."""
     rate_hz, fine = 250.0, 40
@@ -174,7 +181,9 @@ def test_a_vital_sign_drifts_to_its_limit_and_goes_stale():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"rate_hz": 0.0}, {"rate_hz": float("nan")}, {"heart_rate_bpm": 0.0}, {"noise": -1.0}, {"wander": 9.0},
+        {"rate_hz": 0.0}, {"rate_hz": float("nan")}, {"heart_rate_bpm": 0.0},
+        {"heart_rate_bpm": []}, {"heart_rate_bpm": [(0, 70.0), (9, 251.0)]},
+        {"heart_rate_bpm": [(9, 70), (9, 80)]}, {"noise": -1.0}, {"wander": 9.0},
         {"variability": 1.0}, {"pvcs_per_minute": -1.0}, {"svcs_per_minute": 99.0},
         {"episodes": [Episode("run", -1, 1)]}, {"episodes": [Episode("sleep", 1, 1)]},  # type: ignore[arg-type]
         {"episodes": [Episode("run", 1, 0)]},
