@@ -157,6 +157,7 @@ async def reviewed(recording: str, rate_hz: float | None, stream: str, theme: st
 
 async def _watch(running: Scene, arguments: list[str]) -> int:
     where = ["--feed", running.feed, "--control", running.control]
+    where += ["--child", str(os.getpid())]
     dashboard = await asyncio.create_subprocess_exec(sys.executable, "-m", "monitor", "watch", *where, *arguments)
     try:
         return await dashboard.wait()

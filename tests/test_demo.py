@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
+from tests.processes import children_of, runs
 
 pytestmark = pytest.mark.slow
 
@@ -23,19 +24,6 @@ def start(tmp_path, *arguments):
         [sys.executable, "-m", "monitor", "demo", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
-
-
-def children_of(pid) -> list[int]:
-    """Process ids below `pid`, from /proc."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found += [int(status.parent.name), *children_of(int(status.parent.name))]
-    return found
 
 
 def test_the_demo_accounts_for_every_sample_and_flags_what_passes(tmp_path):
@@ -71,17 +59,8 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path, after, how)
     assert children
     demo.send_signal(how)
     demo.communicate(timeout=60)
-    wait_until(
-        lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and _runs(pid) for pid in children), "their end"
-    )
+    wait_until(lambda: not any(runs(pid) for pid in children), "their end")
     if how is signal.SIGKILL:  # nobody is left to remove its folder, but the daemon has ended well
         assert not list(tmp_path.glob("*/*.lock"))
     else:
         assert list(tmp_path.iterdir()) == []
-
-
-def _runs(pid) -> bool:
-    try:
-        return b"monitor" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False

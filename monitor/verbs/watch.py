@@ -14,7 +14,7 @@ import click
 
 from monitor.core.errors import ConfigError
 from monitor.verbs.client import control_option
-from monitor.verbs.options import key_option
+from monitor.verbs.options import as_interrupted, child_option, key_option
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -38,6 +38,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="--web: its port.")
 @click.option("--length", "length_s", type=float, default=0.0, hidden=True, help="What is watched is so long.")
 @key_option
+@child_option
 def watch(
     feed: str,
     control: str,
@@ -51,6 +52,7 @@ def watch(
     port: int,
     length_s: float,
     keys: Any,
+    parent: int | None,
 ) -> int:
     """Open the dashboard of a running daemon. It may come and go; the dashboard reconnects by itself.
 
@@ -73,8 +75,9 @@ def watch(
     if recording:
         from monitor.demo import reviewed
 
+        as_interrupted()
         return asyncio.run(reviewed(recording, rate_hz, stream, theme))
-    run(feed, control, prefix=prefix, stream=stream, theme=theme, keys=keys, length_s=length_s)
+    run(feed, control, prefix=prefix, stream=stream, theme=theme, keys=keys, length_s=length_s, parent=parent)
     return 0
 
 

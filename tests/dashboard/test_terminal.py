@@ -20,39 +20,48 @@ import termios
 import time
 import uuid
 from fcntl import ioctl
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import wait_until
 from tests.dashboard.conftest import until
+from tests.processes import children_of, runs
 
 DEADLINE_S = 60.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def start(*, columns: int = 80, rows: int = 24) -> tuple[subprocess.Popen[bytes], int, int, list]:
+def start(
+    *arguments: str, columns: int = 80, rows: int = 24, **environment: str
+) -> tuple[subprocess.Popen[bytes], int, int, list]:
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     modes = termios.tcgetattr(theirs)
-    code = "from monitor.dashboard.app import run; run('tcp://127.0.0.1:1', 'tcp://127.0.0.1:1')"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env={**os.environ, "TERM": "xterm-256color"},
+        [sys.executable, "-m", "monitor", "watch", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True, env={**os.environ, "TERM": "xterm-256color", **environment},
     )  # fmt: skip
     return process, ours, theirs, modes
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:
-    data, end = b"", time.monotonic() + 15
+    data, end = b"", time.monotonic() + DEADLINE_S
     while wanted not in data:
         assert time.monotonic() < end, data[-2000:]
-        if select.select([terminal], [], [], 0.2)[0]:
-            data += os.read(terminal, 65536)
+        data += read(terminal)
     return data
+
+
+def read(terminal: int) -> bytes:
+    """What there is within a moment."""
+    return os.read(terminal, 65536) if select.select([terminal], [], [], 0.1)[0] else b""
 
 
 @pytest.mark.parametrize("how", ["q", "ctrl+c", "SIGTERM"])
 def test_quitting_leaves_the_terminal_clean(how):
-    process, terminal, theirs, modes = start()
+    nobody = "tcp://127.0.0.1:1"
+    process, terminal, theirs, modes = start("--feed", nobody, "--control", nobody)
     try:
         data = read_until(terminal, b"DISCONNECTED")
         assert b"\x1b[?1049h" in data
@@ -66,6 +75,30 @@ def test_quitting_leaves_the_terminal_clean(how):
         assert b"\x1b[?1003l" in rest  # the mouse is the terminal's again
         assert b"Traceback" not in rest
         assert termios.tcgetattr(theirs) == modes
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(terminal)
+        os.close(theirs)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find the children")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_recording_that_is_looked_at_leaves_no_process_however_it_ends(tmp_path, how):
+    recording = str(Path(__file__).parents[2] / "sample_streams" / "noisy-sine.csv")
+    process, terminal, theirs, _ = start("--file", recording, TMPDIR=str(tmp_path))
+    try:
+        read_until(terminal, b"RECORDING")
+        children = children_of(process.pid)
+        assert (
+            len([pid for pid in children if runs(pid)]) >= 2
+        )  # a daemon and a dashboard; the sender may have ended
+        process.send_signal(how)
+        wait_until(lambda: read(terminal) is not None and not any(runs(pid) for pid in children), "their end")
+        process.wait(10)
+        if how is not signal.SIGKILL:  # then nobody is left to remove its folder
+            assert list(tmp_path.iterdir()) == []
     finally:
         if process.poll() is None:
             process.kill()
