@@ -182,7 +182,8 @@ class History:
 
     def _keep(self, kept: deque[_T], notice: _T) -> None:
         kept.append(notice)
-        most = min(max(_TOTAL_NOTICES // max(len(self._rings), 1), _LEAST_NOTICES), _NOTICES)
+        streams = max(len(self._rings), len(self._beats), len(self._events))
+        most = min(max(_TOTAL_NOTICES // max(streams, 1), _LEAST_NOTICES), _NOTICES)
         while len(kept) > most:
             kept.popleft()
 
@@ -204,8 +205,11 @@ class History:
             return [], [], []
         asked_s = max(min(seconds, self.seconds), least_s(ring.rate_hz))
         since = ring.next_ns - round(asked_s * NS)
+        return [encode_block(block) for block in ring.pieces(stream, since)], *self.notices(stream, since)
+
+    def notices(self, stream: str, since_ns: int) -> tuple[list[Event], list[Beat]]:
+        """Events and beats of a stream since then, oldest first."""
         return (
-            [encode_block(block) for block in ring.pieces(stream, since)],
-            [event for event in self._events.get(stream, ()) if event.end_ns >= since],
-            [beat for beat in self._beats.get(stream, ()) if beat.t_ns >= since],
+            [event for event in self._events.get(stream, ()) if event.end_ns >= since_ns],
+            [beat for beat in self._beats.get(stream, ()) if beat.t_ns >= since_ns],
         )

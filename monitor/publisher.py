@@ -90,15 +90,8 @@ class Publisher:
             is_new = isinstance(alarm, Alarm) and alarm.state is State.ACTIVE and alarm.times == 1
             if not (is_new and isinstance(alarm, Alarm) and alarm.kind is Kind.SIGNAL) or alarm.acknowledged:
                 continue
-            seen = self._history.before(alarm.stream, alarm.changed_ns, _SIGNAL_S)
-            if seen is not None:
-                rate_hz, channels = seen.rate_hz or 1.0, seen.values.shape[1]
-                found.append(
-                    Evidence(
-                        alarm.id, alarm.stream, "", alarm.score, alarm.threshold, alarm.changed_ns, rate_hz,
-                        channels, seen.unit, bytes_of(seen.values),
-                    )
-                )  # fmt: skip
+            if (seen := signal_of(alarm, self._history)) is not None:
+                found.append(seen)
         return found
 
     async def _log(self, writes: Sequence[Write]) -> list[Notice | Note]:
@@ -124,6 +117,18 @@ class Publisher:
     def close(self) -> None:
         """Give the thread back."""
         self._writer.shutdown(wait=True)
+
+
+def signal_of(alarm: Alarm, history: History) -> Evidence | None:
+    """The signal that an alarm about the signal itself was raised for; None where `history` does not have it."""
+    seen = history.before(alarm.stream, alarm.changed_ns, _SIGNAL_S)
+    if seen is None:
+        return None
+    rate_hz, channels = seen.rate_hz or 1.0, seen.values.shape[1]
+    return Evidence(
+        alarm.id, alarm.stream, "", alarm.score, alarm.threshold, alarm.changed_ns, rate_hz, channels, seen.unit,
+        bytes_of(seen.values),
+    )  # fmt: skip
 
 
 def _storage_alarm(now_ns: int, detail: str) -> Alarm:

@@ -174,12 +174,21 @@ class Engine:
 
     def watch(self, now_s: float) -> bool:
         """Look which streams have fallen silent, by the caller's clock; whether `signals` has more to tell."""
-        plans = [stream.plan for stream in self._intake.streams]
-        after_s = np.array([plan.stale_s if plan.quality else 0.0 for plan in plans])
-        silent, back = self._staleness.look(self._quality.counts(len(plans)), after_s, now_s)
+        after_s = self._stale_after_s()
+        silent, back = self._staleness.look(self._quality.counts(len(after_s)), after_s, now_s)
         for slot in silent + back:
             self._quality.stale(slot, is_stale=slot in silent)
         return bool(silent or back)
+
+    @property
+    def listens(self) -> bool:
+        """Whether `watch` may have something to tell although nothing comes."""
+        return self._staleness.waits(self._stale_after_s())
+
+    def _stale_after_s(self) -> Doubles:
+        """(stream,) how long a silence of each is one; 0 where none is."""
+        plans = (stream.plan for stream in self._intake.streams)
+        return np.array([plan.stale_s if plan.quality else 0.0 for plan in plans])
 
     def refuse(self, stream: str) -> None:
         """A block of this stream could not be used: it could not be read, or `push` raised SchemaError."""

@@ -41,3 +41,7 @@ class Staleness:
         silent = ~self._is_stale[:n] & (after_s > 0) & (now_s - self._since_s[:n] >= enough_s)
         self._is_stale[:n] |= silent
         return np.flatnonzero(silent).tolist(), back.tolist()
+
+    def waits(self, after_s: NDArray[np.float64]) -> bool:
+        """Whether any of them may yet fall silent."""
+        return bool((~self._is_stale[: len(after_s)] & (after_s > 0)).any())

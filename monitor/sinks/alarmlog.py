@@ -47,6 +47,7 @@ _TABLES = (
     "stream (name TEXT PRIMARY KEY, state BLOB NOT NULL)",
     "recent (stream TEXT NOT NULL, end_ns INTEGER NOT NULL, block BLOB NOT NULL)",
     "journal (id INTEGER PRIMARY KEY, entries BLOB NOT NULL)",
+    "place (of TEXT PRIMARY KEY, seq INTEGER NOT NULL)",
     "watermark (written_s REAL NOT NULL, event INTEGER NOT NULL, alarm INTEGER NOT NULL)",
 )
 _MOST_WAL_BYTES = 16 * 1024 * 1024
