@@ -72,7 +72,7 @@ async def audit(js: JetStream, config: Config, models: Mapping[str, Model]) -> A
         shard = Shard(config, models, pristine)
         said = (await asyncio.to_thread(shard.take, entries)).notices
         found.told += len(told)
-        for stream in {entry.stream for entry in entries}:
+        for stream in {notice.stream for notice in (*told, *said)}:
             found.differing += len(differences(_rows(told, stream), _rows(said, stream), TOLERANCE))
     return found
 
@@ -83,7 +83,7 @@ async def _all_of(js: JetStream, partition: int) -> tuple[list[Entry], list[Comm
     if last is None or newest is None:
         return [], []
     samples = js.read(SAMPLES, partition_subject(partition), 1, last.seq)
-    entries = [entry_of(one.seq, one.subject, one.data, dict(one.headers), one.at_ns) async for one in samples]
+    entries = [entry_of(one.seq, one.subject, one.data, one.at_ns) async for one in samples]
     commits = js.read(RESULTS, results_subject(partition), 1, newest.seq)
     return entries, [msgspec.msgpack.decode(one.data, type=Commit) async for one in commits]
 
@@ -92,7 +92,7 @@ def _count_blocks(found: Audit, entries: list[Entry]) -> None:
     ends: dict[tuple[str, str], int] = {}
     known: set[tuple[str, str, int]] = set()
     for entry in entries:
-        place = place_of(entry.stream, entry.payload)
+        place = place_of(entry.stream, entry.payload) if entry.stream else None
         if place is None:
             continue
         found.blocks += 1

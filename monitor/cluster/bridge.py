@@ -20,7 +20,7 @@ import logging
 from typing import NamedTuple
 
 from monitor.cluster.jetstream import JetStream, Refused, Unanswered, connected
-from monitor.cluster.layout import SAMPLES, samples_subject
+from monitor.cluster.layout import SAMPLES, samples_subject, stream_subject
 from monitor.config import Config
 from monitor.core.blocks import is_stream_name
 from monitor.core.errors import SchemaError
@@ -130,7 +130,7 @@ class Bridge:
         """Where the newest block that the cluster holds of a stream belongs."""
         while True:
             try:
-                found = await self._js.last(SAMPLES, f"samples.*.{stream}")
+                found = await self._js.last(SAMPLES, stream_subject(stream))
             except Unanswered:
                 await asyncio.sleep(_RETRY_S)
             else:

@@ -1,8 +1,10 @@
 """The gateway: a cluster, to whom watches, is a daemon.
 
-It serves the sockets that a daemon serves. Events, alarms and beats come from the commits, each once and in order;
-the states of streams from what workers say once a second. Forecasts and scores are not kept by the cluster: for
-the streams that somebody watches, and for no others, an engine of the gateway's own makes them again.
+It serves the sockets that a daemon serves. Events, alarms, beats and why come from the commits, each once and in
+order; the states of streams from what workers say once a second; the past from the samples that the cluster holds.
+Acknowledgements and budgets become orders among the samples: the worker whose turn it is obeys, and commits that
+it did. Forecasts and scores are not kept by the cluster: for streams that somebody watches, and for no others, an
+engine of the gateway's own makes them again.
 """
 
 from __future__ import annotations
@@ -11,47 +13,61 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 from nats.aio.msg import Msg
 
 from monitor import __version__
-from monitor.cluster.jetstream import JetStream, Refused, Stored, Unanswered, connected
-from monitor.cluster.layout import ACKNOWLEDGES, RESULTS, SAMPLES, STATES_SAID, samples_subject
-from monitor.cluster.partition import Commit
+from monitor.cluster.jetstream import JetStream, Refused, Stored, Unanswered, connected, time_text
+from monitor.cluster.layout import SAMPLES, orders_subject, partition_of, states_said_subject, stream_subject
 from monitor.cluster.pull import entry_of
-from monitor.cluster.shard import Shard, build_engine
+from monitor.cluster.reader import LOOK_S, Reader, some
+from monitor.cluster.shard import Order, Shard, build_engine
 from monitor.config import Config
 from monitor.control import (
+    COMMANDS,
     Acknowledge,
     GetHistory,
     GetModels,
     GetStatus,
+    GetWhy,
     History,
     Overview,
+    Record,
+    Reload,
     Request,
+    SetBudget,
+    Why,
     serve,
     server_socket,
 )
-from monitor.core.blocks import Alarm, Note, State
-from monitor.core.errors import SchemaError
-from monitor.core.wire import Status, StreamState, decode_block, encode_block
+from monitor.core.blocks import NS, Alarm, Kind, Note
+from monitor.core.errors import MonitorError, SchemaError
+from monitor.core.wire import Status, StreamState, decode_block
 from monitor.desk import Desk
 from monitor.doors import open_gate
 from monitor.history import History as Recent
+from monitor.identity import identity
 from monitor.inference import Model
+from monitor.publisher import Publisher, signal_of
 from monitor.reload import card_summary
+from monitor.sinks import Sink
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sinks.feed import ZeroMQFeed
+from monitor.tape import Tape
+from monitor.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.1
-_BEFORE_S = 3600.0
-"""Commits of so long ago are read when it starts; what the log has already stays as it is."""
+_ORDER_S = 2.0
+"""For so long an order is waited for; who gave it asks again after three seconds at most."""
+_MOST_S = 600.0
+"""Of the past of a stream."""
+_BEFORE_NS = 10 * NS
+"""Of a stream are read to show what an alarm about the signal was raised for."""
 
 
 class Gateway:
@@ -59,32 +75,35 @@ class Gateway:
 
     def __init__(self, js: JetStream, config: Config, models: Mapping[str, Model], alarm_log: AlarmLog) -> None:
         """Bind the sockets; raises ConfigError for one that cannot be."""
-        self._js, self._config, self._models, self._log = js, config, models, alarm_log
+        self._js, self._config, self._models = js, config, models
         self._started_ns = time.time_ns()
         self._gate = open_gate(config)
         self._feed = ZeroMQFeed(config.feed, config.prefix, self._gate.options("watch"))
         self._control = server_socket(config.feed.control, self._gate.options("control"))
-        self._recent = Recent(config.feed.history_s)
-        self._open: dict[str, Alarm] = {}
+        self._recent, self._telemetry = Recent(config.feed.history_s), Telemetry()
+        self._sinks: list[Sink] = []
+        self._publisher = Publisher(self._sinks, self._recent, alarm_log, self._telemetry, time.time_ns)
+        self._reader = Reader(js, self._publisher)
+        self._said: list[Alarm | Note] = []
+        """What people said, and is not yet logged and told; it stays with this gateway."""
+        self._desk = Desk(self._said.extend, self._open_alarms, alarm_log, time.time_ns)
+        self._tape = Tape(config, self._feed.address, self._control.address, self._said.extend, time.time_ns)
         self._states: dict[str, StreamState] = {}
-        self._desk = Desk(self._say, self._open_alarms, alarm_log, time.time_ns)
-        self._shard = Shard(config, models, build_engine(config, models))
-        self._events = 0
-        self._seq = 0
-        """Of the newest commit that was read."""
+        self._pristine = build_engine(config, models)
+        self._shard = Shard(config, models, self._pristine)
 
     def close(self) -> None:
-        """Give the sockets back."""
-        for one in (self._control, self._feed, self._gate):
+        """Give sockets and threads back."""
+        for one in (self._control, self._feed, self._gate, self._publisher):
             one.close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`."""
-        subscription = await self._js.nats.subscribe(STATES_SAID, cb=self._hear)
-        await self._catch_up()
-        log.info(
-            "gateway: publishing on %s, answering on %s", self._config.feed.publish, self._config.feed.control
-        )
+        subscription = await self._js.nats.subscribe(states_said_subject("*"), cb=self._hear)
+        await self._reader.catch_up()
+        self._sinks.append(self._feed)
+        where = self._config.feed
+        log.info("gateway: publishing on %s, answering on %s", where.publish, where.control)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(work, name=name)
@@ -92,12 +111,13 @@ class Gateway:
                     ("feed", self._feed.follow_subscriptions()),
                     ("control", serve(self._control, self._answer, self._permit)),
                     ("gate", self._gate.run()),
-                    ("commits", self._follow_commits()),
+                    ("commits", self._reader.follow()),
                     ("samples", self._follow_samples()),
                     ("heartbeat", self._beat()),
                 )
             ]
             await stop.wait()
+            await self._tape.stop()
             for task in tasks:
                 task.cancel()
         await subscription.unsubscribe()
@@ -105,165 +125,178 @@ class Gateway:
 
     async def _hear(self, message: Msg) -> None:
         """What a worker says of the streams of a partition."""
+        alarms = self._reader.count_alarms()
         with contextlib.suppress(msgspec.DecodeError):
-            for state in msgspec.msgpack.decode(message.data, type=list[StreamState]):
+            for told in msgspec.msgpack.decode(message.data, type=list[StreamState]):
+                state = msgspec.structs.replace(told, alarms=alarms[told.stream])
                 self._states[state.stream] = state
+                self._reader.lives(state.stream, partition_of(message.subject))
                 self._feed.state(state)
-
-    async def _catch_up(self) -> None:
-        """What was committed lately goes to the log; nobody is told."""
-        since = datetime.fromtimestamp(time.time() - _BEFORE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        start: dict[str, object] = {"start_time": since}
-        while found := await self._some(RESULTS, "results.*", start):
-            self._take(found, is_new=False)
-            start = {"seq": found[-1].seq + 1}
-        for alarm in self._log.alarms(active=True, limit=-1):
-            self._open.setdefault(alarm.id, alarm)
-
-    async def _follow_commits(self) -> None:
-        while True:
-            found = await self._some(RESULTS, "results.*", {"seq": self._seq + 1})
-            self._take(found, is_new=True)
-            if not found:
-                await asyncio.sleep(_LOOK_S)
-
-    def _take(self, found: list[Stored], *, is_new: bool) -> None:
-        """Log what commits tell, then tell it."""
-        commits = [msgspec.msgpack.decode(one.data, type=Commit) for one in found]
-        notices = [notice for commit in commits for notice in commit.notices]
-        if notices:
-            self._log.write(notices)
-        for notice in notices:
-            if isinstance(notice, Alarm):
-                self._note_alarm(notice)
-            else:
-                self._events += 1
-                self._recent.notice(notice)
-        beats = [beat for commit in commits for beat in commit.beats]
-        for beat in beats:
-            self._recent.notice(beat)
-        if is_new:
-            for told in (*notices, *beats):
-                self._feed.notice(told)
-        self._seq = found[-1].seq if found else self._seq
-
-    def _note_alarm(self, alarm: Alarm) -> None:
-        if alarm.state is State.CLEARED:
-            self._open.pop(alarm.id, None)
-        else:
-            self._open[alarm.id] = alarm
-
-    async def _some(self, stream: str, subject: str, start: Mapping[str, object]) -> list[Stored]:
-        try:
-            return await self._js.read_some(stream, subject, start)
-        except (Unanswered, Refused):
-            await asyncio.sleep(_LOOK_S)
-            return []
 
     async def _follow_samples(self) -> None:
         """Blocks of the streams that somebody watches; what they cause is the workers' to tell."""
-        nexts: dict[str, int] = {}
+        places: dict[str, int] = {}
         while True:
             watched = [stream for stream in self._states if self._feed.is_watched(stream)]
-            for stream in watched:
-                if stream not in nexts:
-                    nexts[stream] = await self._newest(stream) + 1
-                found = await self._some(SAMPLES, f"samples.*.{stream}", {"seq": nexts[stream]})
+            places = {one: places.get(one) or await self._newest(one) + 1 for one in watched}
+            reading = (some(self._js, SAMPLES, stream_subject(one), {"seq": places[one]}) for one in watched)
+            for stream, found in zip(watched, await asyncio.gather(*reading), strict=True):
                 if found:
-                    nexts[stream] = found[-1].seq + 1
+                    places[stream] = found[-1].seq + 1
                     self._show(found)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
 
-    def _show(self, found: list[Stored]) -> None:
-        entries = [entry_of(one.seq, one.subject, one.data, dict(one.headers), one.at_ns) for one in found]
+    def _show(self, found: Iterable[Stored]) -> None:
+        if self._shard.engine.count_streams() >= self._config.cluster.partition_streams:  # of those watched once
+            self._shard = Shard(self._config, self._models, self._pristine)
         self._shard.position = 0  # it sees streams one by one, not in the order of all
-        self._shard.take([entry for entry in entries if not entry.acknowledges], self._feed)
+        self._shard.take([entry_of(one.seq, one.subject, one.data, one.at_ns) for one in found], self._feed)
 
     async def _newest(self, stream: str) -> int:
         with contextlib.suppress(Unanswered, Refused):
-            last = await self._js.last(SAMPLES, f"samples.*.{stream}")
+            last = await self._js.last(SAMPLES, stream_subject(stream))
             return last.seq if last else 0
         return 0
 
     async def _beat(self) -> None:
         while True:
             self._desk.tick()
+            await self._tell_said()
             self._feed.status(self._status("online"))
             await asyncio.sleep(1.0)
 
+    async def _tell_said(self) -> None:
+        said = self._said.copy()
+        self._said.clear()
+        if said:
+            await self._reader.tell(said)
+
     def _status(self, state: str) -> Status:
+        streams = self._states.values()
         return Status(
             name=self._config.name,
             version=__version__,
             state=state,
             started_ns=self._started_ns,
             now_ns=time.time_ns(),
-            streams=len(self._states),
-            windows=sum(one.windows for one in self._states.values()),
-            events=self._events,
-            skipped=sum(one.skipped for one in self._states.values()),
+            streams=len(streams),
+            windows=sum(one.windows for one in streams),
+            events=self._telemetry.events,
+            skipped=sum(one.skipped for one in streams),
             models=tuple(model.card.ident for model in self._models.values()),
             silence_left_s=self._desk.silence_left_s,
             silenced=self._desk.silenced,
+            recorded=self._tape.recorded,
         )
 
     def _permit(self, user: str, request: Request) -> bool:
-        asks = isinstance(request, GetStatus | GetHistory | GetModels)
+        asks = not isinstance(request, COMMANDS)
         return self._gate.may(user, "control") or (asks and self._gate.may(user, "watch"))
 
-    def _answer(self, request: Request) -> object:
+    async def _answer(self, request: Request) -> object:
+        try:
+            return await self._answered(request)
+        finally:  # what was commanded is durable before it is said to be done
+            await self._tell_said()
+
+    async def _answered(self, request: Request) -> object:  # noqa: PLR0911 - a table
         match request:
             case GetStatus():
                 return Overview(self._status("online"), list(self._states.values()))
             case GetModels():
                 return [card_summary(model) for model in self._models.values()]
             case GetHistory():
-                return self._history(request)
+                return await self._history(request)
+            case GetWhy():
+                return await self._why(request)
             case Acknowledge():
-                return self._acknowledge(request.id)
+                return await self._acknowledge(request)
+            case SetBudget():
+                return await self._set_budget(request)
+            case Record():
+                return list(self._tape.record(request.streams))
+            case Reload():
+                raise MonitorError(
+                    "a cluster reads nothing again: with another configuration or other models, start its workers "
+                    "again, one after the other, and then this gateway"
+                )
             case _:
                 return self._desk.answer(request)
 
+    async def _past(self, stream: str, since_ns: int) -> Recent:
+        """The samples of a stream, as the cluster has stored them since then."""
+        past, state = Recent(_MOST_S), self._states.get(stream)
+        start: dict[str, object] = {"start_time": time_text(since_ns)}
+        while found := await some(self._js, SAMPLES, stream_subject(stream), start):
+            for one in found:
+                with contextlib.suppress(SchemaError):
+                    block = decode_block(one.data, stream)
+                    rate_hz = block.rate_hz or (state.rate_hz if state else None)
+                    t0_ns = one.at_ns if block.t0_ns is None else block.t0_ns
+                    past.block(msgspec.structs.replace(block, rate_hz=rate_hz, t0_ns=t0_ns))
+            start = {"seq": found[-1].seq + 1}
+        return past
+
     async def _history(self, request: GetHistory) -> History:
         """The samples as the cluster holds them, the rest as it was told."""
-        since = datetime.fromtimestamp(time.time() - min(request.seconds, 600.0), UTC).strftime(
-            "%Y-%m-%dT%H:%M:%SZ"
-        )
-        found = await self._some(SAMPLES, f"samples.*.{request.stream}", {"start_time": since})
+        seconds = min(request.seconds, _MOST_S)
+        past = await self._past(request.stream, time.time_ns() - round(seconds * NS))
+        blocks, _, _ = past.last(request.stream, seconds)
         state = self._states.get(request.stream)
-        blocks = []
-        for one in found:
-            with contextlib.suppress(SchemaError):
-                block = decode_block(one.data, request.stream)
-                rate_hz = block.rate_hz or (state.rate_hz if state else None)
-                blocks.append(
-                    encode_block(msgspec.structs.replace(block, rate_hz=rate_hz, t0_ns=block.t0_ns or one.at_ns))
-                )
-        _, events, beats = self._recent.last(request.stream, request.seconds)
-        return History(blocks, events, beats)
+        since_ns = (state.newest_ns if state else time.time_ns()) - round(seconds * NS)
+        return History(blocks, *self._recent.notices(request.stream, since_ns))
 
-    async def _acknowledge(self, alarm_id: str) -> list[Alarm]:
-        """A message among the samples of the alarm's stream: its worker takes it in its turn, and commits it."""
-        meant = [alarm for alarm in self._open_alarms() if alarm_id in ("", alarm.id) and not alarm.acknowledged]
+    async def _why(self, request: GetWhy) -> object:
+        """As a daemon; what an alarm about the signal was raised for is looked up when it is asked."""
+        why = self._desk.answer(request)
+        if not isinstance(why, Why) or why.evidence is not None or why.alarm.kind is not Kind.SIGNAL:
+            return why
+        past = await self._past(why.alarm.stream, why.alarm.raised_ns - _BEFORE_NS)
+        return msgspec.structs.replace(why, evidence=signal_of(why.alarm, past))
+
+    async def _acknowledge(self, request: Acknowledge) -> list[Alarm]:
+        open_alarms = self._reader.open_alarms
+        meant = [one for one in open_alarms if request.id in ("", one.id) and not one.acknowledged]
+        homes = {alarm.id: await self._reader.home(alarm.stream) for alarm in meant}
+        await self._order(request, homes.values())
+        still_open = {alarm.id: alarm for alarm in self._reader.open_alarms}
         for alarm in meant:
-            await self._js.publish(samples_subject(alarm.stream), b"", headers={ACKNOWLEDGES: alarm.id})
-        return [msgspec.structs.replace(alarm, acknowledged=True) for alarm in meant] + self._desk.acknowledge(
-            alarm_id
-        )
+            if alarm.id in still_open and not still_open[alarm.id].acknowledged:
+                await self._reader.end(alarm)  # its worker does not know it any more
+        logged = self._publisher.alarm_log
+        changed = [logged.alarm(alarm.id) for alarm in meant]
+        ours = self._desk.acknowledge(request.id) + self._tape.acknowledge(request.id)
+        return [alarm for alarm in changed if alarm is not None] + ours
+
+    async def _set_budget(self, request: SetBudget) -> list[str]:
+        streams = [one for one in self._states if fnmatchcase(one, request.stream)]
+        orders = await self._order(request, [await self._reader.home(one) for one in streams])
+        return sorted(name for seq in orders for name in self._reader.budgets.pop(seq, []))
+
+    async def _order(self, order: Order, partitions: Iterable[int | None]) -> Sequence[int]:
+        """Have these partitions obey; the places of the orders. Raises MonitorError where one does not in time."""
+        data, what = msgspec.msgpack.encode(order), str(order.__struct_config__.tag)
+        places = {
+            partition: await self._js.publish(orders_subject(partition, what), data)
+            for partition in {one for one in partitions if one is not None}
+        }
+        if late := await self._reader.carried_out(places, _ORDER_S):
+            numbers = ", ".join(map(str, sorted(late)))
+            raise MonitorError(
+                f"{what}: stored, and will be obeyed, but no worker has yet come to it in partition {numbers}; "
+                "see `monitor cluster status`"
+            )
+        return list(places.values())
 
     def _open_alarms(self) -> list[Alarm]:
-        return sorted(self._open.values(), key=lambda alarm: (alarm.raised_ns, alarm.id)) + self._desk.open_alarms
-
-    def _say(self, notices: Sequence[Alarm | Note]) -> None:
-        """What people say here stays here: it is logged, and every dashboard of this gateway hears it."""
-        self._log.write(notices)
-        for notice in notices:
-            self._feed.notice(notice)
+        ours = self._publisher.storage_alarm
+        mine = [*self._desk.open_alarms, *self._tape.open_alarms, *([ours] if ours else [])]
+        return self._reader.open_alarms + mine
 
 
 async def run_gateway(config: Config, models: Mapping[str, Model], stop: asyncio.Event) -> None:
     """Serve until `stop`; raises Unreachable where there is no cluster, ConfigError for bad settings."""
-    with AlarmLog(Path(config.alarm_log.path)) as alarm_log:
+    with identity(config), AlarmLog(Path(config.alarm_log.path)) as alarm_log:
         async with connected(config.cluster, f"{config.name}-gateway") as js:
             gateway = Gateway(js, config, models, alarm_log)
             try:

@@ -208,6 +208,11 @@ def time_ns(text: str) -> int:
     return int(seconds) * 10**9 + int(rest.rstrip("Z").ljust(9, "0") if rest else 0)
 
 
+def time_text(at_ns: int) -> str:
+    """Nanoseconds since 1970 as RFC 3339 has them."""
+    return f"{datetime.fromtimestamp(at_ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{at_ns % 10**9:09}Z"
+
+
 @contextlib.asynccontextmanager
 async def connected(settings: Cluster, name: str) -> AsyncIterator[JetStream]:
     """A connection to one of the servers; raises Unreachable when none answers, ConfigError for bad settings."""

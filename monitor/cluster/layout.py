@@ -2,6 +2,7 @@
 
 SAMPLES   samples.P.STREAM   every block, as it came; published to samples.STREAM, the server's subject
                              transform puts in the partition. Kept for `retention_s`.
+          orders.P.WHAT      among them, what somebody wants of a partition, and that time goes on
 RESULTS   results.P          one commit after the other (monitor.cluster.partition)
 STATES    states.P           frozen shards, in pieces, that commits refer to
 """
@@ -16,12 +17,11 @@ from monitor.core.errors import ConfigError
 from monitor.sources import MAX_MESSAGE_BYTES
 
 SAMPLES, RESULTS, STATES = "SAMPLES", "RESULTS", "STATES"
+ORDERS = "orders"
 WORKERS = "monitor.workers"
 """Subject on which workers say that they are there, and what they have."""
-STATES_SAID = "monitor.states"
-"""Subject on which workers say, about once a second, how the streams of a partition are doing."""
-ACKNOWLEDGES = "Foretrace-Acknowledges"
-"""Header of a message that holds no samples but says that somebody has seen an alarm."""
+CLOCK = "clock"
+"""Order without content: nothing has come for a moment, and time has gone on."""
 GROUP = "worker"
 PIN_S = 1.0
 """A worker that has not asked for so long has lost its partition to the next one who asks."""
@@ -40,14 +40,34 @@ def samples_subject(stream: str) -> str:
     return f"samples.{stream}"
 
 
+def stream_subject(stream: str) -> str:
+    """Where blocks of a stream lie, whatever its partition."""
+    return f"samples.*.{stream}"
+
+
+def partition_of(subject: str) -> int:
+    """The partition of a message with this subject."""
+    return int(subject.split(".")[1])
+
+
 def partition_subject(partition: int) -> str:
-    """Where the blocks of a partition lie."""
-    return f"samples.{partition}.*"
+    """Where the blocks of a partition lie, and its orders."""
+    return f"*.{partition}.*"
+
+
+def orders_subject(partition: int, what: str) -> str:
+    """Where orders to a partition are published, and lie."""
+    return f"{ORDERS}.{partition}.{what}"
 
 
 def results_subject(partition: int | str) -> str:
     """Where the commits of a partition lie."""
     return f"results.{partition}"
+
+
+def states_said_subject(partition: int | str) -> str:
+    """Where workers say, about once a second, how the streams of a partition are doing."""
+    return f"monitor.{partition}.states"
 
 
 def states_subject(partition: int | str) -> str:
@@ -74,7 +94,7 @@ async def make_streams(js: JetStream, settings: Cluster) -> int:
         SAMPLES,
         {
             **common,
-            "subjects": [samples_subject("*")],
+            "subjects": [samples_subject("*"), f"{ORDERS}.*.*"],
             "subject_transform": {
                 "src": samples_subject("*"),
                 "dest": f"samples.{{{{partition({settings.partitions},1)}}}}.{{{{wildcard(1)}}}}",

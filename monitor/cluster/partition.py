@@ -14,18 +14,22 @@ somebody who died comes again when its time is up, in the midst of what is new, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import msgspec
+import nats.errors
 
 from monitor.cluster.jetstream import JetStream, Overtaken, Unanswered
 from monitor.cluster.layout import (
+    CLOCK,
     RESULTS,
     SAMPLES,
     STATES,
+    orders_subject,
     partition_subject,
     results_subject,
     states_subject,
@@ -34,6 +38,7 @@ from monitor.cluster.pull import Delivered, entry_of
 from monitor.cluster.shard import Entry, Outcome, Shard
 from monitor.core.blocks import Alarm, Beat, Event
 from monitor.core.errors import SchemaError
+from monitor.core.evidence import Evidence
 from monitor.sinks import Sink
 
 log = logging.getLogger(__name__)
@@ -41,6 +46,7 @@ log = logging.getLogger(__name__)
 _PIECE_BYTES = 512 * 1024
 """Of a frozen shard in one message."""
 _RETRY_S = 0.1
+_TICK_S = 0.5
 
 
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +57,9 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     worker: str
     notices: list[Event | Alarm] = []
     beats: list[Beat] = []
+    evidence: list[Evidence] = []
+    budgets: dict[int, list[str]] = {}
+    """By the place of an order for another budget: the streams that have it."""
     pieces: tuple[int, ...] = ()
     """Places in STATES of the newest frozen shard."""
     frozen_position: int = 0
@@ -85,6 +94,7 @@ class Partition:
         self._is_in_order = False
         """Whether we have seen all of it since something that it handed out for the first time."""
         self._frozen_s = 0.0
+        self._ticked_s = 0.0
 
     @property
     def position(self) -> int:
@@ -115,11 +125,7 @@ class Partition:
     async def _read(self, first: int, last: int, until: int) -> list[Entry]:
         """Messages of the partition from `first` to `last`; `until` is the place of the one after them."""
         found = self._js.read(SAMPLES, partition_subject(self.number), first, until)
-        return [
-            entry_of(one.seq, one.subject, one.data, dict(one.headers), one.at_ns)
-            async for one in found
-            if one.seq <= last
-        ]
+        return [entry_of(one.seq, one.subject, one.data, one.at_ns) async for one in found if one.seq <= last]
 
     async def _go_on(self, entries: list[Entry]) -> Outcome:
         shard = self.shard
@@ -136,6 +142,8 @@ class Partition:
                 worker=self._worker,
                 notices=outcome.notices,
                 beats=outcome.beats,
+                evidence=outcome.evidence,
+                budgets=outcome.budgets,
                 streams=shard.engine.count_streams(),
             )
         )
@@ -190,6 +198,8 @@ class Partition:
                 worker=self._worker,
                 notices=[],
                 beats=[],
+                evidence=[],
+                budgets={},
                 pieces=tuple(pieces),
                 frozen_position=self.position,
                 frozen_commit=self._last,
@@ -235,6 +245,22 @@ class Partition:
         commits = self._js.read(RESULTS, results_subject(self.number), commit.frozen_commit + 1, self._last)
         steps = [msgspec.msgpack.decode(one.data, type=Commit).position async for one in commits]
         await asyncio.get_running_loop().run_in_executor(self._compute, _relive, shard, entries, steps)
+
+    async def tick(self) -> None:
+        """While nothing comes: let time go on for streams that may have fallen silent.
+
+        And where the last owner has died, the server tells who is next with the next message: this is one.
+        """
+        if time.monotonic() < self._ticked_s + _TICK_S:
+            return
+        self._ticked_s = time.monotonic()
+        with contextlib.suppress(Unanswered, nats.errors.Error, ConnectionError):
+            if (
+                self.shard.engine.listens
+                if self.shard
+                else await self._js.last(SAMPLES, partition_subject(self.number))
+            ):
+                await self._js.nats.publish(orders_subject(self.number, CLOCK), b"")
 
     def forget(self) -> None:
         """It is somebody else's now, or may be."""

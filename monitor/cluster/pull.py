@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from monitor.cluster.jetstream import JetStream
-from monitor.cluster.layout import ACKNOWLEDGES, GROUP, SAMPLES, consumer_of
+from monitor.cluster.layout import GROUP, ORDERS, SAMPLES, consumer_of
 from monitor.cluster.shard import Entry
 
 ASK_S = 0.4
@@ -105,7 +105,7 @@ class Pull:
             return
         self._pin = headers.get("Nats-Pin-Id", self._pin)
         self._left -= 1
-        self.hand.append(_delivered(message, headers, self._pin))
+        self.hand.append(_delivered(message, self._pin))
         self._something.set()
         if self._left <= 0:
             self._over.set()
@@ -148,14 +148,15 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-def _delivered(message: Msg, headers: dict[str, str], pin: str) -> Delivered:
+def _delivered(message: Msg, pin: str) -> Delivered:
     # $JS.ACK.STREAM.CONSUMER.TIMES.SEQUENCE.NUMBER.TIME.PENDING, or with domain and account before STREAM
     words = message.reply.split(".")
     times, sequence, number, at_ns = (int(word) for word in (words[4:8] if len(words) < 11 else words[6:10]))
-    entry = entry_of(sequence, message.subject, message.data, headers, at_ns)
+    entry = entry_of(sequence, message.subject, message.data, at_ns)
     return Delivered(entry, number, times == 1, pin, message.reply)
 
 
-def entry_of(seq: int, subject: str, data: bytes, headers: dict[str, str] | None, at_ns: int) -> Entry:
+def entry_of(seq: int, subject: str, data: bytes, at_ns: int) -> Entry:
     """A message of SAMPLES as a shard takes it."""
-    return Entry(seq, subject.split(".", 2)[2], data, at_ns, (headers or {}).get(ACKNOWLEDGES, ""))
+    kind, _, name = subject.split(".", 2)
+    return Entry(seq, "" if kind == ORDERS else name, data, at_ns)

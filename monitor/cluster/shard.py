@@ -17,10 +17,12 @@ import msgspec
 from monitor import __version__
 from monitor.cluster.frozen import freeze, thaw
 from monitor.config import Config
-from monitor.core.blocks import Alarm, Beat, Block, Event
+from monitor.control import Acknowledge, SetBudget
+from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Kind
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
+from monitor.core.evidence import Evidence
 from monitor.core.judge import Notice
 from monitor.core.memory import Saved
 from monitor.core.wire import StreamState
@@ -29,6 +31,14 @@ from monitor.sinks import Sink
 
 _ENOUGH = 2**15
 """Samples after which windows are inferred before more is taken in: the lanes' queues never overflow."""
+_LOOK_NS = NS // 4
+"""How often one looks which streams have fallen silent."""
+_PAUSE_NS = 6 * NS // 10
+"""Between two messages; a worker to whom nothing comes says twice a second that time goes on."""
+_EVIDENCE = 32
+"""Of so many alarms of one commit: it has to have room in a message."""
+
+Order = Acknowledge | SetBudget
 
 
 class Entry(NamedTuple):
@@ -37,11 +47,10 @@ class Entry(NamedTuple):
     seq: int
     """Its place in the stream of all samples."""
     stream: str
+    """Empty for an order: that time goes on, and what else the payload says."""
     payload: bytes
     at_ns: int
     """When the cluster stored it: the same for everybody who ever reads it."""
-    acknowledges: str = ""
-    """The id of an alarm that somebody acknowledges, `*` for all; such a message holds no samples."""
 
 
 @dataclass
@@ -50,6 +59,9 @@ class Outcome:
 
     notices: list[Event | Alarm] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    budgets: dict[int, list[str]] = field(default_factory=dict)
+    """By the `seq` of the order: streams that have another budget now."""
     refused: list[SchemaError] = field(default_factory=list)
     samples: int = 0
     windows: int = 0
@@ -61,6 +73,8 @@ class Frozen(msgspec.Struct, frozen=True):
     version: str
     """Of the models and of the way they are run; only a shard of the same goes on from `engine`."""
     engine: bytes
+    clock: tuple[int, int, int]
+    """See Clock."""
     saved: list[Saved]
     """What any shard can go on from: books, calibration, alarms; its windows warm up again."""
 
@@ -78,6 +92,30 @@ def build_engine(config: Config, models: Mapping[str, Model]) -> Engine:
     )
 
 
+class Clock:
+    """Time, as the cluster's messages tell it: for streams that fall silent.
+
+    It stands still while nothing is stored at all: then it is the cluster that is silent.
+    """
+
+    def __init__(self) -> None:
+        self.state = (0, 0, 0)
+        """What it says, when the newest message was stored, when `is_due` was last true; all in ns."""
+
+    def is_due(self, at_ns: int) -> bool:
+        """A message was stored then; whether it is time to look at the streams."""
+        now_ns, newest_ns, looked_ns = self.state
+        now_ns += min(max(at_ns - newest_ns, 0), _PAUSE_NS)
+        is_due = now_ns - looked_ns >= _LOOK_NS
+        self.state = now_ns, max(at_ns, newest_ns), now_ns if is_due else looked_ns
+        return is_due
+
+    @property
+    def now_s(self) -> float:
+        """What it says."""
+        return self.state[0] / NS
+
+
 class Shard:
     """See the head of the file."""
 
@@ -85,7 +123,7 @@ class Shard:
         """`pristine` is an engine of the same configuration that nothing was ever pushed into."""
         self._config, self._models, self._pristine = config, models, pristine
         self.engine = build_engine(config, models)
-        self._decoder = Decoder()
+        self._decoder, self._clock = Decoder(), Clock()
         self.position = 0
         """The `seq` of the last message taken."""
 
@@ -99,11 +137,14 @@ class Shard:
             if entry.seq <= self.position:
                 continue
             self.position = entry.seq
-            if entry.acknowledges:
-                self._conclude(outcome, sink)
-                outcome.notices += self.engine.acknowledge(entry.acknowledges.strip("*"))
-            else:
+            if self._clock.is_due(entry.at_ns):
+                self._note(self.engine.signals(), outcome)  # all that has come so far has been seen
+                self.engine.watch(self._clock.now_s)
+            if entry.stream:
                 self._push(entry, outcome, sink)
+            elif entry.payload:
+                self._conclude(outcome, sink)
+                self._obey(entry, outcome)
             if outcome.samples >= done + _ENOUGH:
                 self._conclude(outcome, sink)
                 done = outcome.samples
@@ -138,6 +179,19 @@ class Shard:
             self._taken(taken, outcome, sink)
         self._note(events, outcome)
 
+    def _obey(self, order: Entry, outcome: Outcome) -> None:
+        try:
+            request = msgspec.msgpack.decode(order.payload, type=Order)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            outcome.refused.append(SchemaError(f"expected an order, got another message: {error}"))
+            return
+        if isinstance(request, Acknowledge):
+            outcome.notices += self.engine.acknowledge(request.id)
+        else:
+            kind = Kind(request.kind)
+            changed = self.engine.set_budget(request.stream, kind, request.label, request.per_hour)
+            outcome.budgets[order.seq] = changed
+
     def _taken(self, block: Block, outcome: Outcome, sink: Sink | None) -> None:
         outcome.samples += len(block.values)
         if sink is not None:
@@ -148,8 +202,9 @@ class Shard:
         outcome.refused.append(error)
 
     def _conclude(self, outcome: Outcome, sink: Sink | None) -> None:
-        """Infer everything that waits."""
-        for name, model in self._models.items():
+        """Infer everything that waits. Forecasters last: what the others raise waits for what was forecast."""
+        self._note(self.engine.signals(), outcome)
+        for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
             limit = self.engine.lanes[name].batch_limit(self._config.inference.max_batch)
             while (batch := self.engine.ready(name, limit)) is not None:
                 conclusion = self.engine.conclude(*self.engine.infer(batch, model))
@@ -157,6 +212,8 @@ class Shard:
                 if sink is not None:
                     sink.conclusion(self.engine, conclusion)
                 self._note([notice for _, notice in conclusion.notices], outcome)
+                _keep(conclusion.evidence, outcome)
+        _keep(self.engine.rest(), outcome)
 
     def _note(self, notices: Sequence[Notice], outcome: Outcome) -> None:
         for notice in notices:
@@ -180,7 +237,8 @@ class Shard:
     def freeze(self) -> bytes:
         """Everything, between two calls of `take`."""
         memory = self.engine.memory
-        frozen = Frozen(self.version, freeze(self.engine, self._pristine), memory.learn(memory.save()))
+        engine = freeze(self.engine, self._pristine)
+        frozen = Frozen(self.version, engine, self._clock.state, memory.learn(memory.save()))
         return msgspec.msgpack.encode(frozen)
 
     def thaw(self, data: bytes, position: int) -> bool:
@@ -192,7 +250,7 @@ class Shard:
             frozen = msgspec.msgpack.decode(data, type=Frozen)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SchemaError(f"expected a frozen shard, got {len(data)} bytes that are none: {error}") from error
-        self.position = position
+        self.position, self._clock.state = position, frozen.clock
         if frozen.version == self.version:
             try:
                 thaw(frozen.engine, self.engine)
@@ -202,3 +260,7 @@ class Shard:
                 return True
         self.engine.memory.resume(frozen.saved)
         return False
+
+
+def _keep(evidence: Sequence[Evidence], outcome: Outcome) -> None:
+    outcome.evidence += evidence[: _EVIDENCE - len(outcome.evidence)]

@@ -10,7 +10,15 @@ import msgspec
 from nats.aio.msg import Msg
 
 from monitor.cluster.jetstream import JetStream, Refused, Unanswered
-from monitor.cluster.layout import RESULTS, SAMPLES, WORKERS, consumer_of, count_partitions, results_subject
+from monitor.cluster.layout import (
+    RESULTS,
+    SAMPLES,
+    WORKERS,
+    consumer_of,
+    count_partitions,
+    partition_subject,
+    results_subject,
+)
 from monitor.cluster.partition import Commit
 from monitor.cluster.worker import HEARTBEAT_S, Presence
 from monitor.core.errors import Unreachable
@@ -92,7 +100,7 @@ async def _partition(js: JetStream, number: int, owner: str) -> PartitionStatus:
     behind_s = 0.0
     if lag:
         oldest = await js.read_some(
-            SAMPLES, f"samples.{number}.*", {"seq": (commit.position if commit else 0) + 1}, batch=1
+            SAMPLES, partition_subject(number), {"seq": (commit.position if commit else 0) + 1}, batch=1
         )
         behind_s = max(time.time() - oldest[0].at_ns / 1e9, 0.0) if oldest else 0.0
         lag = lag if oldest else 0  # committed, and about to be acknowledged

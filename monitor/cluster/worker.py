@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -18,9 +19,9 @@ from nats.aio.msg import Msg
 
 from monitor.cluster import balance
 from monitor.cluster.jetstream import JetStream, Overtaken, Refused, Unanswered, connected
-from monitor.cluster.layout import STATES_SAID, WORKERS, make_streams
+from monitor.cluster.layout import WORKERS, make_streams, states_said_subject
 from monitor.cluster.partition import Partition
-from monitor.cluster.pull import Pull
+from monitor.cluster.pull import Delivered, Pull
 from monitor.cluster.shard import Shard, build_engine
 from monitor.config import Config
 from monitor.inference import Model
@@ -32,8 +33,9 @@ _LISTEN_S = 0.1
 """A worker that has just come hears who else is there, before it asks for what nobody has."""
 _REMEMBERED_S = 60.0
 """One that was not heard of for so long need not be known when it comes back."""
-_STEP = 256
-"""Messages in one commit: the others of a worker's partitions get their turn, and nobody is taken for dead."""
+_STEP, _STEP_BYTES = 256, 2**19
+"""Of messages in one commit, if it is more than one: the others of a worker's partitions get their turn, and what
+comes of them has room in a message."""
 _SWITCH_S = 0.0005
 """See monitor.daemon: shards compute in a thread, and the event loop must not wait for it."""
 _STATES_S = 1.0
@@ -150,8 +152,9 @@ class Worker:
                 if not await pull.something(HEARTBEAT_S):
                     await self._freeze(partition)
                     await self._tell_states(partition)
+                    await partition.tick()
                     continue
-                some = pull.hand[:_STEP]
+                some = _step(pull.hand)
                 try:
                     outcome = await partition.process(some)
                 except Overtaken as error:
@@ -183,7 +186,7 @@ class Worker:
         with contextlib.suppress(nats.errors.Error, ConnectionError):
             for at in range(0, len(states), _STATES):
                 said = msgspec.msgpack.encode(states[at : at + _STATES])
-                await self._js.nats.publish(STATES_SAID, said)
+                await self._js.nats.publish(states_said_subject(partition.number), said)
 
     async def _freeze(self, partition: Partition) -> None:
         """While nothing comes, too: who takes over later need not live through anything then."""
@@ -228,6 +231,12 @@ class Worker:
         told = Presence(self.name, self.owned, streams, self._samples, leaving, self._run, is_new)
         with contextlib.suppress(nats.errors.Error, ConnectionError):
             await self._js.nats.publish(WORKERS, msgspec.msgpack.encode(told))
+
+
+def _step(hand: Sequence[Delivered]) -> list[Delivered]:
+    ends = itertools.accumulate(len(one.entry.payload) for one in hand[:_STEP])
+    count = sum(end <= _STEP_BYTES for end in ends)
+    return list(hand[: max(count, 1)])
 
 
 async def run_worker(config: Config, models: Mapping[str, Model], name: str, stop: asyncio.Event) -> None:

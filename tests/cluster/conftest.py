@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("nats", reason="the extra `cluster` is not installed: pip install 'foretrace[cluster]'")
 
 from monitor.cluster.jetstream import Unanswered, connected
-from monitor.cluster.layout import RESULTS, results_subject, samples_subject
+from monitor.cluster.layout import RESULTS, partition_of, partition_subject, results_subject, samples_subject
 from monitor.cluster.nodes import make_nodes
 from monitor.cluster.partition import Commit
 from monitor.cluster.shard import Outcome
@@ -102,10 +102,10 @@ async def caught_up(js, count, partitions=4, seconds=30.0):
         while True:
             with contextlib.suppress(Unanswered):
                 state = (await js.call("STREAM.INFO.SAMPLES", {"subjects_filter": ">"}))["state"]
-                wanted = {int(subject.split(".")[1]) for subject in state.get("subjects", {})}
+                wanted = {partition_of(subject) for subject in state.get("subjects", {})}
                 done = 0
                 for partition in wanted:
-                    last = await js.last("SAMPLES", f"samples.{partition}.*")
+                    last = await js.last("SAMPLES", partition_subject(partition))
                     newest = await js.last(RESULTS, results_subject(partition))
                     done += bool(newest) and msgspec.msgpack.decode(newest.data, type=Commit).position == last.seq
                 if state["messages"] >= count and done == len(wanted):

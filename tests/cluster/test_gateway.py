@@ -11,8 +11,25 @@ import zmq
 from monitor.cluster.gateway import run_gateway
 from monitor.cluster.jetstream import connected
 from monitor.cluster.layout import make_streams
-from monitor.control import Acknowledge, Client, GetAlarms, GetHistory, GetModels, GetStatus, History, Overview
-from monitor.core.blocks import Alarm
+from monitor.control import (
+    Acknowledge,
+    Client,
+    GetAlarms,
+    GetHistory,
+    GetModels,
+    GetStatus,
+    GetWhy,
+    History,
+    Mark,
+    Overview,
+    Reload,
+    SetBudget,
+    TestAlarm,
+    Why,
+)
+from monitor.core.blocks import Alarm, Note
+from monitor.core.errors import MonitorError
+from monitor.core.evidence import array_of
 from monitor.core.wire import decode_block, decode_event, decode_state
 from monitor.reload import load_models
 from monitor.sockets import Socket
@@ -33,65 +50,91 @@ async def served(config, models):
         await asyncio.wait_for(task, 10)
 
 
-async def test_dashboards_and_alarms_see_a_cluster_as_they_see_a_daemon(tmp_path):
-    async with nodes(1, tmp_path) as made:
-        feed = {"publish": f"ipc://{tmp_path}/feed", "control": f"ipc://{tmp_path}/control"}
+@contextlib.asynccontextmanager
+async def watched(folder):
+    """A cluster of one worker, to which half a minute of two streams came, its gateway, and a client of that."""
+    async with nodes(1, folder) as made:
+        feed = {"publish": f"ipc://{folder}/feed", "control": f"ipc://{folder}/control"}
         latch = [{"kind": "class", "label": "spike", "latch": True}]
-        config = cluster_config(made, feed=feed, alarm_log={"path": f"{tmp_path}/log.db"}, alarms=latch)
+        config = cluster_config(made, feed=feed, alarm_log={"path": f"{folder}/log.db"}, alarms=latch)
         models, messages = load_models(config), entries(["sine/1", "ecg/1"], 30.0)
-        heard, watching = {}, Socket(zmq.SUB, connect=feed["publish"])
-        watching.subscribe(b"signals/ecg/1/")
-        watching.subscribe(b"all/")
+        async with connected(config.cluster, "test") as js:
+            await make_streams(js, config.cluster)
+            async with working(config, models), served(config, models), Client(feed["control"], 20) as client:
+                await publish(js, messages[:100])
+                while len((await client.ask(GetStatus(), Overview)).streams) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                for at in range(100, len(messages), 10):
+                    await publish(js, messages[at : at + 10])
+                    await asyncio.sleep(0.02)
+                await caught_up(js, len(messages))
+                yield js, client, models
 
-        async def listen():
-            while True:
-                for topic, payload in await watching.receive():
-                    heard.setdefault(topic.decode(), []).append(payload)
 
-        listening = asyncio.create_task(listen())
-        try:
-            async with connected(config.cluster, "test") as js:
-                await make_streams(js, config.cluster)
-                async with working(config, models), served(config, models), Client(feed["control"], 20) as client:
-                    await publish(js, messages[:100])
-                    while len((await client.ask(GetStatus(), Overview)).streams) < 2:  # noqa: ASYNC110
-                        await asyncio.sleep(0.05)
-                    for at in range(100, len(messages), 10):
-                        await publish(js, messages[at : at + 10])
-                        await asyncio.sleep(0.02)
-                    await caught_up(js, len(messages))
-                    expected = {
-                        "signals/ecg/1/samples",
-                        "signals/ecg/1/forecast",
-                        "all/signals/sine/1/events",
-                        "all/signals/ecg/1/state",
-                    }
-                    async with asyncio.timeout(20):
-                        while not expected <= set(heard):  # noqa: ASYNC110
-                            await asyncio.sleep(0.05)
-                        told = [n for o in await told_by(js) for n in o.notices]
-                        while len(heard.get("all/signals/sine/1/events", [])) < 3:  # noqa: ASYNC110
-                            await asyncio.sleep(0.05)
-                    overview = await client.ask(GetStatus(), Overview)
-                    assert {state.stream for state in overview.streams} == {"sine/1", "ecg/1"}
-                    assert decode_state(heard["all/signals/ecg/1/state"][0]).stream == "ecg/1"
-                    said = [decode_event(p) for p in heard["all/signals/sine/1/events"]]
-                    assert all(one in told for one in said)
-                    history = await client.ask(GetHistory("sine/1", 30.0), History)
-                    assert sum(len(decode_block(raw).values) for raw in history.blocks) >= 500
-                    assert len(await client.ask(GetModels(), list)) == len(models)
-                    (latched,) = [
-                        a for a in await client.ask(GetAlarms(active=True), list[Alarm]) if a.label == "spike"
-                    ]
-                    await client.ask(Acknowledge(latched.id), list[Alarm])
+async def open_alarm(client, label, stream):
+    async with asyncio.timeout(20):
+        while True:
+            for alarm in await client.ask(GetAlarms(active=True, stream=stream), list[Alarm]):
+                if alarm.label == label:
+                    return alarm
+            await asyncio.sleep(0.05)
 
-                    async def acknowledged():
-                        alarms = await client.ask(GetAlarms(), list[Alarm])
-                        return next(a for a in alarms if a.id == latched.id).acknowledged
 
-                    async with asyncio.timeout(10):
-                        while not await acknowledged():  # noqa: ASYNC110 by the worker, and committed
-                            await asyncio.sleep(0.05)
-        finally:
-            listening.cancel()
-            watching.close()
+async def test_dashboards_see_a_cluster_as_they_see_a_daemon(tmp_path):
+    heard, watching = {}, Socket(zmq.SUB, connect=f"ipc://{tmp_path}/feed")
+    watching.subscribe(b"signals/ecg/1/")
+    watching.subscribe(b"all/")
+
+    async def listen():
+        while True:
+            for topic, payload in await watching.receive():
+                heard.setdefault(topic.decode(), []).append(payload)
+
+    listening = asyncio.create_task(listen())
+    try:
+        async with watched(tmp_path) as (js, client, models):
+            expected = {
+                "signals/ecg/1/samples",
+                "signals/ecg/1/forecast",
+                "all/signals/sine/1/events",
+                "all/signals/ecg/1/state",
+            }
+            async with asyncio.timeout(20):
+                while not (expected <= set(heard) and len(heard["all/signals/sine/1/events"]) >= 3):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            said = [decode_event(p) for p in heard["all/signals/sine/1/events"]]
+            told = [n for o in await told_by(js) for n in o.notices]
+            assert all(one in told for one in said)
+            assert decode_state(heard["all/signals/ecg/1/state"][0]).stream == "ecg/1"
+            overview = await client.ask(GetStatus(), Overview)
+            assert {state.stream for state in overview.streams} == {"sine/1", "ecg/1"}
+            history = await client.ask(GetHistory("sine/1", 600.0), History)
+            assert sum(len(decode_block(raw).values) for raw in history.blocks) == 1500
+            assert "spike" in {event.label for event in history.events}
+            assert len((await client.ask(GetHistory("ecg/1", 600.0), History)).beats) > 20
+            assert len(await client.ask(GetModels(), list)) == len(models)
+    finally:
+        listening.cancel()
+        watching.close()
+
+
+async def test_what_people_say_of_alarms_and_ask_about_them_goes_through(tmp_path):
+    async with watched(tmp_path) as (_, client, _):
+        latched = await open_alarm(client, "spike", "sine/1")
+        why = await client.ask(GetWhy(latched.id), Why)
+        assert why.evidence.model.startswith("sine-spikes")
+        assert array_of(why.evidence.window, 1).shape == (50, 1)
+        assert "spike" in {event.label for event in why.events}
+        (seen,) = await client.ask(Acknowledge(latched.id), list[Alarm])
+        assert (seen.id, seen.acknowledged) == (latched.id, True)
+        assert await client.ask(Acknowledge(latched.id), list[Alarm]) == []
+        assert await client.ask(SetBudget(2.0, "*"), list[str]) == ["ecg/1", "sine/1"]
+        assert await client.ask(SetBudget(2.0, "pump/*"), list[str]) == []
+        with pytest.raises(MonitorError, match="start its workers again"):
+            await client.ask(Reload(), list[str])
+        stale = await open_alarm(client, "stale", "ecg/1")  # nothing comes any more
+        assert (await client.ask(GetWhy(stale.id), Why)).alarm.id == stale.id
+        test = await client.ask(TestAlarm(), Alarm)
+        assert test in await client.ask(GetAlarms(active=True), list[Alarm])
+        note = await client.ask(Mark(latched.id, "true"), Note)
+        assert note in (await client.ask(GetWhy(latched.id), Why)).notes

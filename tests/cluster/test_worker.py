@@ -14,7 +14,7 @@ import pytest
 from monitor.cluster.jetstream import JetStream, Overtaken, Refused, Unanswered, connected
 from monitor.cluster.layout import make_streams
 from monitor.cluster.partition import Partition
-from monitor.cluster.pull import Delivered
+from monitor.cluster.pull import Delivered, Pull
 from monitor.cluster.shard import Shard, build_engine
 from monitor.config import Cluster
 from monitor.core.errors import ConfigError, Unreachable
@@ -146,6 +146,22 @@ async def test_an_answer_that_was_lost_does_not_double_a_commit(tmp_path, monkey
         positions = [commit.position for commit in (await commits(js, 1))[0]]
         assert positions == sorted(positions)
         assert len(lost) > 5
+
+
+async def test_what_a_dead_worker_was_given_is_worked_off_although_nothing_new_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr("monitor.cluster.layout.ACK_WAIT_S", 3600.0)
+    async with one_node(tmp_path, cluster={"partitions": 1}) as (js, config, models, sent):
+        pull = Pull(js, 0)
+        asking = asyncio.create_task(pull.run())
+        messages = sent[:50]
+        await publish(js, messages)
+        while len(pull.hand) < len(messages):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert pull.is_pinned
+        pull.close()
+        await asking
+        async with working(config, models):
+            await caught_up(js, len(messages), 1)
 
 
 @pytest.mark.slow
