@@ -11,6 +11,7 @@ from monitor.dashboard.choices import Choices, ForecastMode
 from monitor.dashboard.palette import Ink, Line, Part
 from monitor.dashboard.scale import number_text, seconds_text, time_base_s
 from monitor.dashboard.state import Board
+from monitor.dashboard.stream import PRIORITIES, RANK, StreamView
 
 SIGNS = {"high": "▲▲▲", "medium": "▲▲", "low": "▲"}
 ASCII_SIGNS = {"high": "!!!", "medium": "!!", "low": "!"}
@@ -40,6 +41,14 @@ def sign_of(alarm: Alarm, choices: Choices) -> str:
     if alarm.kind is Kind.SIGNAL:
         return "◆" if blocks else "#"
     return (SIGNS if blocks else ASCII_SIGNS)[alarm.priority]
+
+
+def sign_of_stream(board: Board, view: StreamView, choices: Choices) -> str:
+    """The sign of the most urgent of its live alarms; nothing where there is none."""
+    rank, fault = board.rank(view.name), view.fault
+    if fault is not None and RANK[fault.priority] >= rank:
+        return sign_of(fault, choices)
+    return (SIGNS if choices.glyphs.has_blocks else ASCII_SIGNS)[PRIORITIES[rank - 1]] if rank else ""
 
 
 def ink_of(alarm: Alarm) -> Ink:

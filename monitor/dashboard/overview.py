@@ -8,21 +8,21 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.core.blocks import NS
-from monitor.dashboard.bars import ASCII_SIGNS, SIGNS
+from monitor.dashboard.bars import sign_of_stream
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.listing import trouble
 from monitor.dashboard.palette import TRACES, Ink
 from monitor.dashboard.raster import Cells, Glyphs, dot_rows, dots, envelope
+from monitor.dashboard.readings import heart_rate
 from monitor.dashboard.state import Board
 from monitor.dashboard.stream import StreamView
-from monitor.dashboard.tables import condition
+from monitor.dashboard.tables import condition, is_current
 
 LEAST_WIDTH, LEAST_HEIGHT = 14, 3
 MOST_WIDTH, MOST_HEIGHT = 60, 12
 SHOWN_S = 4.0
 GROUNDS = (Ink.PANEL, Ink.BAND_LOW, Ink.BAND_MEDIUM, Ink.BAND_HIGH)
 """By rank."""
-PRIORITIES = ("", "low", "medium", "high")
 INKS = (Ink.TEXT, Ink.LOW, Ink.MEDIUM, Ink.HIGH)
 
 
@@ -100,13 +100,12 @@ def _tile(
     cells = Cells.blank(rows, columns, ground)
     cells.ground[:, -1:] = Ink.PAPER  # a line between neighbours
     blocks = choices.glyphs.has_blocks
-    signs = SIGNS if blocks else ASCII_SIGNS
     is_selected = name == choices.selected
     mark = ("▸" if blocks else ">") if is_selected else " "
-    right = _figure(view) if word == "live" or rank else word
-    sign = signs[PRIORITIES[rank]] + " " if rank else ""
+    right = _figure(view) if is_current(board, view, now_s) and (word == "live" or rank) else word
+    sign = sign_of_stream(board, view, choices)
     room = columns - 2
-    right = (sign + right)[:room]
+    right = f"{sign} {right}".strip()[:room]
     cells.write(0, 0, (mark + name)[: max(room - len(right), 4)], Ink.TEXT if connected else Ink.OLD)
     cells.write(0, room - len(right) + 1, right, INKS[rank] if rank else ink)
     if is_selected:
@@ -122,8 +121,9 @@ def _tile(
 
 def _figure(view: StreamView) -> str:
     """The heart rate where there is one, else how near an alarm is."""
-    if view.state is not None and math.isfinite(view.state.heart_rate_bpm):
-        return f"{view.state.heart_rate_bpm:.0f}"
+    rate_bpm = heart_rate(view)
+    if math.isfinite(rate_bpm):
+        return f"{rate_bpm:.0f}"
     share = trouble(view)
     return f"{share:.0%}" if share else ""
 

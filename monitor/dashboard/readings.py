@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.core.blocks import NS
+from monitor.core.blocks import NS, Alarm
 from monitor.dashboard.palette import Ink
 from monitor.dashboard.scale import number_text
 from monitor.dashboard.stream import StreamView
@@ -32,15 +32,21 @@ class Reading(NamedTuple):
 
 
 def readings(view: StreamView | None, *, is_live: bool = True) -> list[Reading]:
-    """What is to be read of one stream, the most wanted first; pale when it is no longer live."""
+    """What is to be read of one stream, the most wanted first; dashes for what is not known now."""
     if view is None:
         return [Reading(title, "", NONE, "", Ink.FAINT) for title in ("ANOMALY", "SKILL", "ERROR")]
     found = [_pace(view), _anomaly(view), *_forecast(view)]
-    return found if is_live else [reading._replace(note="not live", ink=Ink.OLD) for reading in found]
+    why = "not live" if not is_live else fault_name(view.fault) if view.fault is not None else ""
+    return [reading._replace(value=NONE, note=why, ink=Ink.OLD) for reading in found] if why else found
+
+
+def fault_name(fault: Alarm) -> str:
+    """What is wrong with a signal, in a word or two."""
+    return fault.label.replace("-", " ")
 
 
 def _pace(view: StreamView) -> Reading:
-    rate_bpm = _heart_rate(view)
+    rate_bpm = heart_rate(view)
     if view.beats or math.isfinite(rate_bpm):
         since = view.newest_ns - 60 * NS
         odd = Counter(beat.label for beat in view.beats if beat.t_ns >= since and beat.label != "N")
@@ -52,7 +58,10 @@ def _pace(view: StreamView) -> Reading:
     return Reading("FREQUENCY", "Hz", number_text(frequency_hz), note, Ink.GOOD)
 
 
-def _heart_rate(view: StreamView) -> float:
+def heart_rate(view: StreamView) -> float:
+    """In beats a minute; NaN while it is not known, because there is none or the signal is at fault."""
+    if view.faults:
+        return math.nan
     if view.beats and view.newest_ns - view.beats[-1].t_ns < FRESH_BEAT_S * NS:
         return view.beats[-1].rate_bpm
     return view.state.heart_rate_bpm if view.state else math.nan

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.core.blocks import NS
-from monitor.dashboard.bars import INKS
+from monitor.dashboard.bars import INKS, sign_of_stream
 from monitor.dashboard.choices import Choices, ForecastMode, LaneKey
 from monitor.dashboard.cursor import Cursor, draw_clock, draw_notes
 from monitor.dashboard.graticule import ROWS_A_LINE
@@ -16,12 +16,11 @@ from monitor.dashboard.quality import BEST, Quality, bars, quality
 from monitor.dashboard.raster import Cells
 from monitor.dashboard.scale import GAIN_STEP, AutoRange, Range, number_text, round_step, seconds_text, time_base_s
 from monitor.dashboard.state import Board
-from monitor.dashboard.stream import StreamView
+from monitor.dashboard.stream import PRIORITIES, StreamView
 from monitor.dashboard.timing import Timing
 
 AXIS_FROM_ROWS = 6
 """Rows from which there is one to spare for the time axis."""
-PRIORITIES = ("low", "medium", "high")
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,7 @@ def _label(
         write(f" {channel}", Ink.TEXT)
     rank = board.rank(key.stream)
     if rank and key.channel == 0:
-        sign = ("▲" if choices.glyphs.has_blocks else "!") * rank
-        write(f" {sign}", INKS[PRIORITIES[rank - 1]])
+        write(f" {sign_of_stream(board, view, choices)}", INKS[PRIORITIES[rank - 1]])
     if columns >= 60 and rows >= 3:
         step = round_step(shown.span / max(rows // ROWS_A_LINE, 1))
         gain = choices.gain_steps.get(key.stream, 0)

@@ -25,6 +25,7 @@ JOIN_NS = 50_000_000
 MAX_ALARMS = 64
 MIN_RATE_HZ, MAX_RATE_HZ = 1e-6, 1e6
 """What can be drawn: from a sample in eleven days on."""
+PRIORITIES = ("low", "medium", "high")
 RANK = {"low": 1, "medium": 2, "high": 3}
 GOING_ON = frozenset({State.PENDING, State.ACTIVE, State.CLEARING})
 FRESH_S = 5.0
@@ -69,6 +70,8 @@ class StreamView:
         self.bands: deque[Band] = deque(maxlen=MAX_EVENTS)
         self.alarms: dict[str, Alarm] = {}
         """Its latest alarms, by id."""
+        self.faults: dict[str, Alarm] = {}
+        """By label, what is wrong with the signal itself right now: what is told of it meanwhile is old."""
         self.hindsight = Hindsight()
         self.past: Past | None = None
         self.playhead = Playhead()
@@ -198,6 +201,10 @@ class StreamView:
         self.alarms[alarm.id] = alarm
         if len(self.alarms) > MAX_ALARMS:
             del self.alarms[next(iter(self.alarms))]
+        if alarm.kind is Kind.SIGNAL:
+            self.faults.pop(alarm.label, None)
+            if alarm.state in (State.PENDING, State.ACTIVE):
+                self.faults[alarm.label] = alarm
         for band in self.bands:
             if band.kind is alarm.kind and band.label == alarm.label and alarm.raised_ns <= band.to_ns + NS:
                 self._rank(band)
@@ -241,10 +248,20 @@ class StreamView:
         return silent_s if silent_s > 3.0 + usual_s else None
 
     @property
+    def fault(self) -> Alarm | None:
+        """The most urgent of what is wrong with the signal itself; None while it can be believed."""
+        return max(self.faults.values(), key=lambda alarm: RANK[alarm.priority], default=None)
+
+    @property
     def top_score(self) -> Score | None:
-        """The fresh score nearest to, or farthest above, its threshold."""
+        """The fresh score nearest to, or farthest above, its threshold; None while the signal is at fault."""
+        if self.faults:
+            return None
         fresh_s = max(FRESH_S, 100 / self.rate_hz if self.rate_hz else 0.0)
-        since = max((s.t_ns for s in self.scores.values()), default=0) - round(fresh_s * NS)
+        newest_ns = max((s.t_ns for s in self.scores.values()), default=0)
+        if self.state is not None and self.state.warming:
+            newest_ns = max(newest_ns, self.newest_ns)  # what was scored before the gap is of before the gap
+        since = newest_ns - round(fresh_s * NS)
         known = [s for s in self.scores.values() if s.t_ns >= since and is_anomaly(s)]
         return max(known, key=lambda s: s.value / s.threshold if s.threshold > 0 else s.value, default=None)
 
@@ -272,7 +289,7 @@ class StreamView:
         """The same view, which later messages do not change."""
         twin = copy.copy(self)
         twin.trace = self.trace.copy() if self.trace else None
-        twin.scores, twin.alarms = dict(self.scores), dict(self.alarms)
+        twin.scores, twin.alarms, twin.faults = dict(self.scores), dict(self.alarms), dict(self.faults)
         twin.beats, twin.hindsight = self.beats.copy(), self.hindsight.copy()
         twin.bands = deque((copy.copy(band) for band in self.bands), maxlen=MAX_EVENTS)
         return twin

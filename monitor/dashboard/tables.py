@@ -12,10 +12,10 @@ from monitor.dashboard.digits import ROWS as DIGIT_ROWS
 from monitor.dashboard.digits import big
 from monitor.dashboard.listing import trouble
 from monitor.dashboard.palette import Ink, Line, Part
-from monitor.dashboard.readings import Reading
+from monitor.dashboard.readings import NONE, Reading, fault_name, heart_rate
 from monitor.dashboard.scale import number_text
 from monitor.dashboard.state import Board, is_live
-from monitor.dashboard.stream import StreamView
+from monitor.dashboard.stream import RANK, StreamView
 
 
 class Column(NamedTuple):
@@ -133,7 +133,7 @@ def stream_table(
         word, ink = condition(board, board.streams[name], now_s, connected=connected)
         mark = "*" if name in choices.pinned else "▪" if name in shown_names else ""
         texts = (mark if choices.glyphs.has_blocks else mark.replace("▪", "-"), name, word,
-                 *_counts(board, board.streams[name]))  # fmt: skip
+                 *_counts(board, board.streams[name], now_s))  # fmt: skip
         cells = [(texts[i], STREAM_COLUMNS[i].width) for i in shown]
         is_selected = name == choices.selected
         ground = Ink.SELECTED if is_selected else Ink.PANEL
@@ -162,6 +162,9 @@ def condition(board: Board, view: StreamView, now_s: float, *, connected: bool) 
         return "unknown", Ink.OLD
     if stale_s is not None:
         return f"no data {stale_s:.0f}s" if stale_s < 10 else "no data", Ink.MEDIUM
+    fault = view.fault
+    if fault is not None and RANK[fault.priority] >= rank:
+        return fault_name(fault), Ink.TECHNICAL
     if rank:
         return ("low", "medium", "high")[rank - 1], (Ink.LOW, Ink.MEDIUM, Ink.HIGH)[rank - 1]
     if view.state is not None and view.state.warming:
@@ -177,13 +180,20 @@ def lag_text(board: Board, view: StreamView) -> str:
     return f"{lag_s:.1f}s" if -1 < lag_s < 60 else f"{lag_s / 60:.0f}m" if 0 < lag_s < 6000 else ""
 
 
-def _counts(board: Board, view: StreamView) -> tuple[str, ...]:
+def is_current(board: Board, view: StreamView, now_s: float) -> bool:
+    """Whether what was told last of a stream is true now: data come, and the signal can be believed."""
+    return board.is_connected(now_s) and board.stale_s(view.name, now_s) is None and not view.faults
+
+
+def _counts(board: Board, view: StreamView, now_s: float) -> tuple[str, ...]:
     if view.state is None:
         return ("", number_text(view.rate_hz) if view.rate_hz else "", "", "", "", "", "")
-    ledger, rate = view.state.ledger, view.state.heart_rate_bpm
-    share = trouble(view)
+    ledger = view.state.ledger
+    is_known = is_current(board, view, now_s)
+    rate, share = (heart_rate(view), trouble(view)) if is_known else (math.nan, 0.0)
+    has_rate = view.beats or math.isfinite(view.state.heart_rate_bpm)
     return (
-        f"{rate:.0f}" if math.isfinite(rate) else "", number_text(view.state.rate_hz),
+        f"{rate:.0f}" if math.isfinite(rate) else NONE if has_rate else "", number_text(view.state.rate_hz),
         count_text(ledger.received), count_text(ledger.missing), f"{share:.0%}" if share else "",
         lag_text(board, view), count_text(view.state.events),
     )  # fmt: skip

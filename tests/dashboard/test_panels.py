@@ -10,7 +10,7 @@ from monitor.dashboard.palette import Ink
 from monitor.dashboard.raster import ASCII
 from monitor.dashboard.state import Board
 from monitor.dashboard.tables import alarm_table, count_text, first_row, stream_table
-from tests.dashboard.making import alarm, block, state, status
+from tests.dashboard.making import alarm, block, score, state, status
 
 ADDRESS = "tcp://127.0.0.1:5601"
 
@@ -184,6 +184,24 @@ def test_the_stream_table_when_nothing_comes():
     assert "unknown" in table_text(stream_table(board, chosen(board), [], 70, 5, 10.0, focused=False))[1]
     board.fold(status(), 10.0)
     assert "no data" in table_text(stream_table(board, chosen(board), [], 70, 5, 10.0, focused=False))[1]
+
+
+def test_the_stream_table_while_a_signal_is_at_fault():
+    board = board_with(
+        state(newest_s=1, heart_rate_bpm=72.4), [score(1, 0.9)],
+        alarm("a", kind=Kind.SIGNAL, label="lead-off", priority="medium"),
+    )  # fmt: skip
+
+    def row() -> str:
+        return table_text(stream_table(board, chosen(board), [], 90, 5, 0.0, focused=False))[1]
+
+    assert row().split()[:5] == ["s", "lead", "off", "--", "100"]
+    assert "90%" not in row()
+    board.fold(alarm("b", priority="high"), 0.0)
+    assert row().split()[1] == "high"
+    board.fold(alarm("a", kind=Kind.SIGNAL, label="lead-off", state=State.CLEARED), 0.0)
+    assert row().split()[2] == "72"
+    assert "90%" in row()
 
 
 def test_a_stream_known_only_by_its_samples():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from monitor.core.blocks import Kind
+from monitor.core.blocks import Kind, State
 from monitor.dashboard.digits import big
 from monitor.dashboard.palette import Ink
 from monitor.dashboard.readings import dominant_frequency, readings
@@ -72,9 +72,30 @@ def test_forecast_skill_and_error():
     assert values(board)["SKILL"][0] == "+42"
 
 
-def test_numbers_that_are_not_live_are_pale():
+def test_while_the_signal_is_at_fault_nothing_of_it_is_known():
+    board = board_with(block([0.0], 0.0), forecast(0.0, [1, 2, 3]), block([1, 2, 3], 0.01))
+    board.fold([score(0, 0.2, 0.8)], 0.0)
+    board.fold(beat(0.0), 0.0)
+    before = values(board)
+    assert "--" not in {value for value, _ in before.values()}
+    board.fold(alarm("a", kind=Kind.SIGNAL, label="lead-off"), 0.0)
+    assert set(values(board).values()) == {("--", "lead off")}
+    assert {r.ink for r in readings(board.streams["s"])} == {Ink.OLD}
+    board.fold(alarm("a", kind=Kind.SIGNAL, label="lead-off", state=State.CLEARING), 0.0)
+    assert values(board) == before
+
+
+def test_a_score_of_before_a_gap_says_nothing_of_what_warms_up():
+    board = board_with([score(1, 0.2, 0.8)], state(newest_s=60, warming=False))
+    assert values(board)["ANOMALY"][0] == "0.20"
+    board.fold(state(newest_s=60, warming=True), 0.0)
+    assert values(board)["ANOMALY"] == ("--", "warming up")
+
+
+def test_numbers_that_are_not_live_are_dashes():
     board = board_with(state(newest_s=1, heart_rate_bpm=60.0))
-    assert {r.ink for r in readings(board.streams["s"], is_live=False)} == {Ink.OLD}
+    found = readings(board.streams["s"], is_live=False)
+    assert {(r.value, r.note, r.ink) for r in found} == {("--", "not live", Ink.OLD)}
     assert readings(None)[0].value == "--"
 
 

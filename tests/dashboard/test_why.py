@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from monitor.core.blocks import Note
+from monitor.core.blocks import Kind, Note, State
 from monitor.core.errors import MonitorError
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.commands import COMMANDS, CommandError, clock_ns, parse, seconds_of
@@ -203,6 +203,27 @@ def test_what_is_wrong_stands_out_among_a_hundred():
     assert red[row, column]
     assert red.sum() == red[row : row + page.tiling.height, column : column + page.tiling.width].sum()
     assert "▲▲▲ 72" in "".join(map(chr, page.cells.glyph[row].tolist()))
+
+
+def test_a_tile_says_what_is_wrong_with_its_signal_instead_of_a_rate_that_was():
+    board = ward(1)
+    board.fold(alarm("a", stream="bed/000", kind=Kind.SIGNAL, label="lead-off"), 0.0)
+
+    def top() -> str:
+        page = draw_overview(board, Choices(selected="bed/000"), 12, 60, 0.0)
+        return "".join(map(chr, page.cells.glyph[0].tolist()))
+
+    assert top().rstrip().endswith("◆ lead off")
+    board.fold(alarm("a", stream="bed/000", kind=Kind.SIGNAL, label="lead-off", state=State.CLEARED), 0.0)
+    assert top().rstrip().endswith(" 60")
+
+
+def test_a_tile_without_data_shows_no_rate_either():
+    board = ward(1)
+    board.fold(alarm("a", stream="bed/000", priority="high"), 0.0)
+    board.fold(status(), 60.0)
+    page = draw_overview(board, Choices(selected="bed/000"), 12, 60, 60.0)
+    assert "▲▲▲ no data" in "".join(map(chr, page.cells.glyph[0].tolist()))
 
 
 def test_an_overview_that_does_not_fit_shows_the_page_of_the_selected():
