@@ -258,7 +258,8 @@ async def connected(settings: Cluster, name: str) -> AsyncIterator[JetStream]:
         yield JetStream(client)
     finally:
         closing = True
-        await client.close()
+        with contextlib.suppress(nats.errors.Error, OSError):  # nobody is there any more
+            await client.close()
 
 
 def _password_of(settings: Cluster) -> str | None:

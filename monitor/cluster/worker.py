@@ -29,6 +29,8 @@ from monitor.inference import Model
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.2
+STOP_S = 8.0
+"""What is not handed over by then goes over as if this worker had died."""
 _LISTEN_S = 0.1
 """A worker that has just come hears who else is there, before it asks for what nobody has."""
 _REMEMBERED_S = 60.0
@@ -117,10 +119,19 @@ class Worker:
         finally:
             beating.cancel()
             await self._say(leaving=True)
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._end()
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
             self._compute.shutdown(wait=True)
+
+    async def _end(self) -> None:
+        """Wait until all is handed over; where nobody answers any more, not for ever."""
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks.values(), timeout=STOP_S)
+            for task in left:
+                log.error("%s: not handed over, the cluster does not answer", task.get_name())
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _steer(self) -> None:
         """Ask for what we should ask for; the tasks of the others end by themselves."""

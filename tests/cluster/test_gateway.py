@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 import zmq
@@ -138,3 +139,34 @@ async def test_what_people_say_of_alarms_and_ask_about_them_goes_through(tmp_pat
         assert test in await client.ask(GetAlarms(active=True), list[Alarm])
         note = await client.ask(Mark(latched.id, "true"), Note)
         assert note in (await client.ask(GetWhy(latched.id), Why)).notes
+
+
+async def test_the_real_dashboard_shows_a_stream_of_the_cluster(tmp_path):
+    pytest.importorskip("textual", reason="the extra `dashboard` is not installed")
+    from monitor.dashboard.app import Dashboard
+    from monitor.dashboard.choices import Choices
+    from monitor.dashboard.link import Link
+    from monitor.dashboard.state import Board
+    from monitor.dashboard.widgets.waveform import Waveforms
+
+    async with watched(tmp_path) as (js, client, _):
+        board = Board()
+        link = Link(board, f"ipc://{tmp_path}/feed", f"ipc://{tmp_path}/control", clock=time.monotonic)
+        app = Dashboard(board, link, Choices(selected="sine/1"), frames_s=10)
+        coming = iter(entries(["sine/1", "ecg/1"], 90.0)[300:])
+        async with app.run_test(size=(140, 44)) as pilot:
+
+            async def until(holds):
+                async with asyncio.timeout(30):
+                    while not holds():
+                        await publish(js, [next(coming)])
+                        await asyncio.sleep(0.02)
+
+            await until(lambda: "sine/1" in board.streams and board.streams["sine/1"].forecast is not None)
+            await until(lambda: "▸ sine/1" in app.screen.query_one(Waveforms).text)
+            assert {"sine/1", "ecg/1"} <= set(board.streams)
+            latched = await open_alarm(client, "spike", "sine/1")
+            await until(lambda: any(alarm.id == latched.id for alarm in board.calling))
+            await pilot.press("a")
+            await until(lambda: all(alarm.id != latched.id for alarm in board.calling))
+            assert (await client.ask(GetWhy(latched.id), Why)).alarm.acknowledged

@@ -164,6 +164,19 @@ async def test_what_a_dead_worker_was_given_is_worked_off_although_nothing_new_c
             await caught_up(js, len(messages), 1)
 
 
+async def test_a_worker_ends_although_nobody_answers_any_more(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("monitor.cluster.worker.STOP_S", 0.5)
+    async with nodes(1, tmp_path) as made:
+        config = cluster_config(made)
+        models = load_models(config)
+        async with working(config, models):
+            async with connected(config.cluster, "test") as js:
+                await publish(js, entries(STREAMS, 12.0)[:100])
+                await caught_up(js, 100)
+            await made[0].kill()
+    assert "not handed over" in caplog.text
+
+
 @pytest.mark.slow
 async def test_killed_nodes_killed_workers_and_zombies_change_nothing(tmp_path, capsys):
     """Three nodes, three workers, a steady load: what is committed is what it would be without."""
