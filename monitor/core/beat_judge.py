@@ -1,8 +1,8 @@
-"""What a beat model's outputs mean: beats and their class, heart rate and its limits, and noise."""
+"""What a beat model's outputs mean: beats and their class, heart rate, now and ahead, and noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from monitor.core.card import Card
 from monitor.core.errors import ModelError
 from monitor.core.judge import Found, Judge, Notice, class_tracks
 from monitor.core.noisiness import NoiseMeter
+from monitor.core.rate_ahead import RateOutlook
 from monitor.core.rules import Rule, Track
 from monitor.core.scoring import Bools, Doubles
 
@@ -36,8 +37,10 @@ class BeatJudge(Judge):
         ask: Ask | None = None,
     ) -> None:
         """`ask` is the second tier's network, which a card that speaks of one cannot do without."""
-        tracks = [*class_tracks(card, rules), Track.of(rules, Kind.LIMIT, "heart-rate", 1.0, card.ident)]
-        self._limit = len(tracks) - 1
+        tracks = class_tracks(card, rules)
+        self._limit = len(tracks)
+        kinds = (Kind.LIMIT, Kind.LIMIT_AHEAD)
+        tracks += [Track.of(rules, kind, "heart-rate", 1.0, card.ident) for kind in kinds]
         self.noise: NoiseMeter | None = None
         if card.noise is not None:
             self.noise = NoiseMeter(card, card.noise, capacity)
@@ -50,18 +53,23 @@ class BeatJudge(Judge):
         self.picker, self.pulse = BeatPicker(card, capacity), Pulse(capacity)
         self.second = SecondTier(card, capacity, ask) if card.second is not None and ask is not None else None
         self._columns = {card.classes.index(t.label): i for i, t in enumerate(self.tracks[: self._limit])}
-        self._limits_bpm = np.full((capacity, 2), np.nan)
+        self.outlook = RateOutlook(capacity)
 
     def inherit(self, other: Judge) -> list[Alarm]:
         """See Judge.inherit."""
         if isinstance(other, BeatJudge) and other.card == self.card:
             self.picker, self.pulse, self.second = other.picker, other.pulse, other.second
-            self.noise = other.noise
+            self.noise, self.outlook = other.noise, other.outlook
         return super().inherit(other)
 
-    def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
-        """The stream in `slot` has a range its heart rate should keep to."""
-        self._limits_bpm[slot] = low_bpm, high_bpm
+    def calibration(self, slot: int) -> dict[str, float]:
+        """See Judge.calibration."""
+        return self.outlook.calibration(slot) | super().calibration(slot)
+
+    def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
+        """See Judge.calibrate."""
+        self.outlook.calibrate(slot, learned)
+        super().calibrate(slot, learned)
 
     def rate_bpm(self, slots: Ints, t_ns: Ints) -> Doubles:
         """Heart rate (n,) once everything up to `t_ns` (n,) has been judged."""
@@ -96,12 +104,18 @@ class BeatJudge(Judge):
                 found.append(
                     (row, Event(name, Kind.CLASS, label, t_ns, start, end, score, level, self.card.ident))
                 )
-        self._score_limits(part, scores)
+        rates = self._score_limits(part, scores)
+
+        def said(track: int, row: int) -> str:
+            if not 0 <= track - self._limit <= 1:
+                return ""
+            return self.outlook.said(int(part.slots[row]), rates[row], is_ahead=track > self._limit)
+
         heard = scores
         if noisy.any():
             heard = np.where(noisy[:, None], self.budgets.between(part.slots), scores)  # alarms stay as they are
             heard[:, -1] = scores[:, -1]
-        alarms = self._alarm(part, heard, 0.0)
+        alarms = self._alarm(part, heard, 0.0, said)
         self.budgets.learn(part.slots, likeliest, busy, alarms)
         return scores, found + [
             (row, notice)
@@ -118,6 +132,7 @@ class BeatJudge(Judge):
         """
         broken = part.slots[~follows | over]
         self.pulse.start(broken)
+        self.outlook.start(broken)
         picked = self.picker.step(part.slots, follows, part.t_ns, outputs)
         rows, when, probabilities = picked.rows, picked.when, picked.probabilities
         sure = picked.heat
@@ -132,13 +147,20 @@ class BeatJudge(Judge):
         if self.second is not None:
             real &= sure >= self.card.beat_level
         rows, when, probabilities = rows[real], when[real], probabilities[real]
-        self.pulse.note(part.slots[rows], when)
+        slots = part.slots[rows]
+        self.pulse.note(slots, when)
+        watched = self.outlook.watched(slots)
+        if len(watched):
+            slots, now_ns = slots[watched], when[watched]
+            known = self.pulse.is_settled(slots)
+            self.outlook.note(slots, np.where(known, self.pulse.rate_bpm(slots, now_ns), np.nan))
         return rows, when, probabilities
 
-    def _score_limits(self, part: Batch, scores: Doubles) -> None:
-        """Heart rate over its upper limit, or lower limit over heart rate: from 1 on it is out of range."""
-        rows = np.flatnonzero(~np.isnan(self._limits_bpm[part.slots, 0]))
+    def _score_limits(self, part: Batch, scores: Doubles) -> Doubles:
+        """Whether heart rates are out of their range, or will be; returns the rates (n,), NaN without a range."""
+        rates = np.full(len(part), np.nan)
+        rows = self.outlook.watched(part.slots)
         if len(rows):
-            rate = self.rate_bpm(part.slots[rows], part.t_ns[rows])
-            low, high = self._limits_bpm[part.slots[rows]].T
-            scores[rows, self._limit] = np.maximum(rate / high, low / rate)
+            rates[rows] = self.rate_bpm(part.slots[rows], part.t_ns[rows])
+            scores[rows, self._limit : self._limit + 2] = self.outlook.look(part.slots[rows], rates[rows])
+        return rates

@@ -112,6 +112,11 @@ class Pulse:
         )
         self._median_s[slots] = np.where(known > 0, (lower + upper) / 2, np.nan)
 
+    def is_settled(self, slots: Ints) -> Bools:
+        """Whether as many intervals of each stream are known as its rate may rest on."""
+        settled: Bools = ~np.isnan(self._rr_s[slots, 0])
+        return settled
+
     def rr_s(self, slot: int) -> float:
         """Seconds between the last two beats; NaN while there are none."""
         return float(self._rr_s[slot, -1])

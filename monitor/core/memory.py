@@ -65,7 +65,7 @@ class Memory:
             if isinstance(judge, ForecastJudge):
                 judge.ranges.limit(stream.slot, stream.channels, stream.plan.limits)
             if isinstance(judge, BeatJudge):
-                judge.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
+                judge.outlook.limit(stream.slot, *(stream.plan.heart_rate_bpm or (math.nan, math.nan)))
         for alarm in [alarm for alarm in self.left_open.values() if alarm.stream == stream.name]:
             ours: list[Judge | Technical] = [*judges, self._technical]
             if any(one.restore(stream.slot, alarm) for one in ours):

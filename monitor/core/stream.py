@@ -65,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of which nothing has come for so long is stale; one that sends seldom, after three times as long as
     it usually waits. 0 says never."""
     heart_rate_bpm: tuple[float, float] | None = None
-    """The range of the heart rate, outside of which a limit alarm is raised."""
+    """The range of the heart rate: an alarm is raised outside of it, an early one when its trend leaves it."""
     limits: dict[str, tuple[float, float]] = {}
     """The range of each channel's values, "*" for all that are not named: an alarm is raised outside of it, and an
     early one when the forecast leaves it. Takes a forecaster among the models."""
