@@ -5,9 +5,10 @@ received. Rules of the file:
 
 - A checkpoint, every few seconds, holds for each stream its ledger, the blocks it holds back and its calibration,
   and the samples since the last one. It speaks of what was received when its turn began (see monitor.pipeline),
-  and is written when everything that this caused is written, too.
-- Between two checkpoints the messages of senders that wait for an acknowledgement are written down as they came,
-  before they are acknowledged. After a crash they are received once more, from here, and not published again.
+  and is written when everything that this caused is written, in a transaction of its own: it is large.
+- The messages of senders that wait for an acknowledgement are written down as they came, before they are
+  acknowledged, and crossed out by the next checkpoint. After a crash they are received once more, from here, and
+  not published again.
 - Sizes are bounded: samples by `history_s` a stream, the journal by the checkpoints, events and alarms by number
   and by age, streams that stay away by `forget_days`.
 """
@@ -87,15 +88,17 @@ class Keeper:
         """Whether it is time for a checkpoint."""
         return self.is_dirty and self._clock() >= self._next_s
 
-    def begin(self, books: Sequence[Saved] | None) -> list[Write]:
-        """A turn begins: what is to be written at its end. With `books` it is a checkpoint, and `states` follows.
+    def journal(self) -> list[Write]:
+        """A turn begins: what is to be written with all that comes of it."""
+        journal, self._journal = self._journal, []
+        entries = _rows(msgspec.msgpack.encode(journal))
+        return [Write("INSERT INTO journal (entries) VALUES (?)", entries)] if journal else []
+
+    def checkpoint(self) -> list[Write]:
+        """A turn begins: what is to be written after all that comes of it, with what `states` gives then.
 
         What is large is made ready when it is written, in the writer's thread.
         """
-        journal, self._journal = self._journal, []
-        if books is None:
-            entries = _rows(msgspec.msgpack.encode(journal))
-            return [Write("INSERT INTO journal (entries) VALUES (?)", entries)] if journal else []
         now_s = self._clock()
         self._next_s, self.is_dirty = now_s + self._settings.checkpoint_s, False
         pieces = self._history.unsaved() if self._settings.history else []

@@ -3,7 +3,7 @@
 - Only the event loop touches the engine; one worker thread runs the models, another writes the alarm log.
 - Messages are decoded and pushed as they come: there is no queue of samples here that could overflow. What is
   bounded is the queue of windows (in the lanes): when the machine cannot keep up, hops are skipped and counted.
-- A batch is inferred when it is full or `max_wait_ms` after its first window.
+- A batch is inferred when it is full or `max_wait_ms` after its oldest samples came.
 - An alarm is in the log before it is published, and a delivery is acknowledged after whatever it caused is there,
   in one transaction with the word that it was received.
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import Alarm, Beat, Block, Ints, Note
+from monitor.core.blocks import NS, Alarm, Beat, Block, Ints, Note
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
@@ -76,6 +76,7 @@ class Pipeline:
         self._told: list[Ints] = []
         """When what has been concluded, and is not yet told, was received."""
         self._publishing: asyncio.Task[None] | None = None
+        self._checkpoint: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._notices: list[Notice | Note | Evidence] = []
         self._complaints: set[tuple[str, str]] = set()
@@ -84,7 +85,7 @@ class Pipeline:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._stopping = False
-        self._turn_began_s = 0.0
+        self._turn_began_s = self._oldest_s = 0.0  # when the turn that is on began; when what it has not seen came
         self._infer = ThreadPoolExecutor(1, "inference")
 
     async def read(self, source: Source) -> None:
@@ -107,6 +108,7 @@ class Pipeline:
     def receive(self, messages: Sequence[Message], now_ns: int | None = None, patience_s: float = 0.0) -> None:
         """Push what came; a bad message is counted, and the first of a kind for each stream is logged."""
         mark = time.monotonic_ns()
+        self._oldest_s = self._oldest_s or mark / NS
         now_ns = self._now_ns() if now_ns is None else now_ns
         blocks, is_whole = self._decoder.decode(messages, max_samples=self._limits.block_samples)
         for block in blocks:
@@ -165,6 +167,7 @@ class Pipeline:
             await self._work.wait()
             self._work.clear()
             await self._gather()
+            self._oldest_s = 0.0
             self._turn_began_s = time.monotonic()
             await self._turn()
             self._turn_began_s = 0.0
@@ -178,9 +181,11 @@ class Pipeline:
                 self._notices += self._engine.signals()
                 if not (waiting or self._unacknowledged or self._notices):
                     await self._handed_over()
+                    if self._checkpoint:
+                        await self._checkpoint
                     if self.keeper:
-                        books = self._engine.memory.save()
-                        writes = [*self.keeper.begin(books), *self.keeper.states(self._engine.memory.learn(books))]
+                        books = self._engine.memory.learn(self._engine.memory.save())
+                        writes = [*self.keeper.checkpoint(), *self.keeper.states(books)]
                         await self.publisher.publish([], writes)
                     return
                 self._work.set()
@@ -200,8 +205,12 @@ class Pipeline:
         self._notices += self._engine.signals()
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
-        books = self._engine.memory.save() if self.keeper and self.keeper.is_due else None
-        writes = self.keeper.begin(books) if self.keeper else []
+        writes = self.keeper.journal() if self.keeper else []
+        if self._checkpoint and self._checkpoint.done():
+            self._checkpoint = self._checkpoint.result()  # or raise what it raised
+        is_checkpoint = self.keeper and self.keeper.is_due and not self._checkpoint
+        books = self._engine.memory.save() if is_checkpoint else []
+        checkpoint = self.keeper.checkpoint() if self.keeper and is_checkpoint else []
         # Forecasters last: what the others raise waits to be told with what was forecast.
         for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
             while left[name] > 0:
@@ -215,9 +224,12 @@ class Pipeline:
                     await self._hand_over(notices)
                     notices = []
         notices += self._engine.rest()
-        if self.keeper and books is not None:
-            writes += self.keeper.states(self._engine.memory.learn(books))
+        if self.keeper and checkpoint:
+            checkpoint += self.keeper.states(self._engine.memory.learn(books))
         await self._hand_over(notices, writes, acknowledgements)
+        if checkpoint:
+            await self._handed_over()
+            self._checkpoint = asyncio.create_task(self._store(checkpoint), name="checkpoint")
 
     async def _hand_over(
         self,
@@ -244,18 +256,21 @@ class Pipeline:
         acknowledgements: Sequence[Callable[[], None]],
         marks: Sequence[Ints],
     ) -> None:
-        await self.publisher.publish(notices, writes)
-        if self.keeper and self.publisher.storage_alarm:
-            self.keeper.lost()
+        await self._store(writes, notices)
         if marks:
             self._telemetry.windows += sum(len(some) for some in marks)
             self._telemetry.latency.add(time.monotonic_ns() - np.concatenate(marks))
         for acknowledge in acknowledgements:
             acknowledge()
 
+    async def _store(self, writes: Sequence[Write], notices: Sequence[Notice | Note | Evidence] = ()) -> None:
+        await self.publisher.publish(notices, writes)
+        if self.keeper and self.publisher.storage_alarm:
+            self.keeper.lost()
+
     async def _gather(self) -> None:
-        """Wait for company until a batch is full or has waited long enough."""
-        deadline = time.monotonic() + self._settings.max_wait_ms / 1000
+        """Wait for company until a batch is full, or the oldest of it has waited long enough."""
+        deadline = (self._oldest_s or time.monotonic()) + self._settings.max_wait_ms / 1000
         enough = self._engine.batch_limit(self._settings.max_batch)
         while not self._stopping and self._engine.count_fresh() < enough:
             left = deadline - time.monotonic()

@@ -53,6 +53,7 @@ class Publisher:
         """Ours, while the alarm log cannot be written."""
         self._unlogged: deque[Alarm | Event | Note | Evidence] = deque(maxlen=_REMEMBERED)
         self._writer = ThreadPoolExecutor(1, "alarm-log")
+        self._writing = asyncio.Lock()
 
     def block(self, block: Block) -> None:
         """Samples that were taken in."""
@@ -75,7 +76,8 @@ class Publisher:
         self._unlogged.extend(self._signals_of(notices))
         told = [notice for notice in notices if not isinstance(notice, Evidence)]
         if self._unlogged or writes:
-            told += await self._log(writes)
+            async with self._writing:
+                told += await self._log(writes)
         for notice in told:
             self._telemetry.events += isinstance(notice, Event)
             if isinstance(notice, Event | Beat):
@@ -96,16 +98,17 @@ class Publisher:
 
     async def _log(self, writes: Sequence[Write]) -> list[Notice | Note]:
         """Write what is not yet in the log. When that fails, or works again, an alarm of ours says so."""
-        loop = asyncio.get_running_loop()
+        loop, unlogged = asyncio.get_running_loop(), list(self._unlogged)
         try:
-            await loop.run_in_executor(self._writer, self.alarm_log.write, list(self._unlogged), writes)
+            await loop.run_in_executor(self._writer, self.alarm_log.write, unlogged, writes)
         except StorageLost as error:
             if self.storage_alarm is not None:
                 return []
             log.error("%s; monitoring goes on, and what happens is kept in memory until it can be", error)  # noqa: TRY400
             self.storage_alarm = _storage_alarm(self._now_ns(), str(error))
             return [self.storage_alarm]
-        self._unlogged.clear()
+        logged = {id(notice) for notice in unlogged}  # others may have come meanwhile
+        self._unlogged = deque((one for one in self._unlogged if id(one) not in logged), _REMEMBERED)
         if self.storage_alarm is None:
             return []
         log.info("the alarm log can be written again")

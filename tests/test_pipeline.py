@@ -8,7 +8,8 @@ import contextlib
 import msgspec
 import pytest
 
-from monitor.config import Config
+from monitor.config import AlarmLog as Retention
+from monitor.config import Config, State
 from monitor.core.blocks import Alarm, Event, Kind
 from monitor.core.engine import Engine
 from monitor.core.errors import StorageLost
@@ -16,6 +17,7 @@ from monitor.core.signals import NoisySine
 from monitor.core.wire import encode_block
 from monitor.daemon import load_models
 from monitor.history import History
+from monitor.keeper import Keeper
 from monitor.pipeline import Pipeline
 from monitor.senders import blocks_of, signal_values
 from monitor.sinks.alarmlog import AlarmLog
@@ -96,6 +98,39 @@ async def test_alarms_of_a_backlog_say_what_was_forecast(tmp_path, models):
         kept = [log.evidence(alarm.id) for alarm in log.alarms(limit=-1) if alarm.label == "spike"]
     assert len(kept) > 5
     assert all(evidence.foreseen is not None for evidence in kept)
+
+
+class Watched(AlarmLog):
+    """An alarm log that notes what goes into each transaction."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.transactions = []
+
+    def write(self, notices, more=()):
+        notices, tables = list(notices), [write.sql.split("INTO ")[-1].split(" ")[0] for write in more]
+        self.transactions.append((len(notices), tables))
+        super().write(notices, more)
+
+
+async def test_a_checkpoint_keeps_nothing_waiting_that_is_to_be_told(tmp_path):
+    """It is large, so it is written after what its turn has found, and after that is told."""
+    with Watched(tmp_path / "log.db") as log:
+        pipeline, source = make(log), Deliveries(log, per_delivery=20)
+        history = History(10)
+        pipeline.keeper = Keeper(log, State(checkpoint_s=0.0), Retention(), history)
+        inferring = asyncio.create_task(pipeline.infer())
+        await pipeline.read(source)
+        pipeline.stop()
+        await inferring
+        pipeline.close()
+    checkpoints = [i for i, (_, tables) in enumerate(log.transactions) if "stream" in tables]
+    assert len(checkpoints) >= 2
+    assert all(log.transactions[i][0] == 0 and "journal" not in log.transactions[i][1] for i in checkpoints)
+    told = [i for i, (_, tables) in enumerate(log.transactions) if "journal" in tables]
+    assert told, "what was received is written with what it caused"
+    assert told[0] < checkpoints[0]
+    assert sum(count for count, _ in log.transactions) > 10
 
 
 class Heard:

@@ -175,7 +175,7 @@ async def test_streams_that_stay_away_are_forgotten(tmp_path, models):  # noqa: 
         assert keeper.states([msgspec.structs.replace(kept, seen_s=0.0)])[0].rows is not None
         clock.now += 2 * 86400
         assert keeper.load() == ([], [], [])
-        log.write([], [*keeper.begin([]), *keeper.states([])])
+        log.write([], [*keeper.checkpoint(), *keeper.states([])])
         assert log.read("SELECT name FROM stream") == log.read("SELECT stream FROM recent") == []
 
 
@@ -197,15 +197,15 @@ def test_the_file_stays_small_by_number_and_by_age(tmp_path):
         keeper = Keeper(log, State(), Retention(keep_events=1000, keep_days=2.0), Recent(10.0), clock)
         for day in range(6):
             for i in range(0, 300, 100):
-                log.write([event(day * 1000 + i + n) for n in range(100)], keeper.begin([]))
+                log.write([event(day * 1000 + i + n) for n in range(100)], keeper.checkpoint())
                 clock.now += 2 * 3600
             clock.now += 18 * 3600
         days = {e.t_ns // 1000 for e in log.events(limit=-1)}
         assert min(days) >= 3
         assert {4, 5} <= days
         for i in range(50):
-            log.write([event(10**6 + i * 100 + n) for n in range(100)], keeper.begin([]))
-        log.write([], keeper.begin([]))
+            log.write([event(10**6 + i * 100 + n) for n in range(100)], keeper.checkpoint())
+        log.write([], keeper.checkpoint())
         assert len(log.events(limit=-1)) <= 1000
         assert log.read("SELECT count(*) FROM watermark")[0][0] < 20
 
@@ -218,10 +218,10 @@ def test_only_so_many_seconds_of_samples_are_kept(tmp_path):
         for i, block in enumerate(sine(samples=20_000)):
             recent.block(msgspec.structs.replace(block, channels=("1",)))
             if i % 50 == 49:
-                log.write([], keeper.begin([]))
+                log.write([], keeper.checkpoint())
         kept = sum(len(block.values) for block in keeper.load().recent)
         assert 10 * 50 <= kept <= 10 * 50 + 1000
         rows = log.read("SELECT count(*) FROM recent")[0][0]
         recent.block(next(sine(samples=10)))  # the sender's clock goes back to the beginning
-        log.write([], keeper.begin([]))
+        log.write([], keeper.checkpoint())
         assert log.read("SELECT count(*) FROM recent")[0][0] == 1 < rows

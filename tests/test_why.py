@@ -57,7 +57,7 @@ def test_the_first_evidence_of_an_alarm_is_kept_and_so_many_of_them(tmp_path):
         assert log.evidence("b") is None
         log.write([evidence(f"x{i}") for i in range(20)])
         keeper = Keeper(log, Checkpoints(), Retention(keep_windows=5), Recent(30.0))
-        log.write([], keeper.begin([]))
+        log.write([], keeper.checkpoint())
         assert [log.evidence(f"x{i}") is not None for i in (0, 14, 15, 19)] == [False, False, True, True]
 
 
