@@ -15,66 +15,70 @@ from monitor.core.lanes import Lane
 from monitor.core.quality import Quality, Sound
 
 
-class _Arrived:
-    """What has come of one stream."""
-
-    __slots__ = ("lanes", "mark", "parts", "rate_hz", "slot")
-
-    def __init__(self, slot: int, lanes: Sequence[Lane], rate_hz: float, values: Floats, mark: int) -> None:
-        self.slot, self.lanes, self.rate_hz, self.mark = slot, tuple(lanes), rate_hz, mark
-        self.parts = [values]
-
-
 class Arrivals:
     """Samples by stream, without gaps within each; lanes are fed when `flush` is called."""
 
     def __init__(self, quality: Quality) -> None:
         """`quality` sees all samples, before the lanes do."""
         self.quality = quality
-        self._arrived: dict[int, _Arrived] = {}
+        self._slots: set[int] = set()
+        self._arrived: list[tuple[int, int, tuple[Lane, ...], float, Floats]] = []
+        """Of each stream its slot, the first mark, lanes, rate, and the first values."""
+        self._more: dict[int, list[Floats]] = {}
+        """What came of a stream after that."""
 
     def __contains__(self, slot: int) -> bool:
-        return slot in self._arrived
+        return slot in self._slots
 
     def __len__(self) -> int:
-        return len(self._arrived)
+        return len(self._slots)
 
-    def add(self, slot: int, lanes: Sequence[Lane], rate_hz: float, values: Floats, mark: int) -> None:
+    def add(self, slot: int, lanes: tuple[Lane, ...], rate_hz: float, values: Floats, mark: int) -> None:
         """Samples (time, channel) that follow on the last ones of the stream's segment."""
-        known = self._arrived.get(slot)
-        if known is None:
-            self._arrived[slot] = _Arrived(slot, lanes, rate_hz, values, mark)
+        if slot in self._slots:
+            self._more.setdefault(slot, []).append(values)
         else:
-            known.parts.append(values)
+            self._slots.add(slot)
+            self._arrived.append((slot, mark, lanes, rate_hz, values))
 
     def flush(self) -> None:
         """Feed the lanes: all streams of the same lanes, rate and number of samples in one go."""
         if not self._arrived:
             return
-        groups: dict[
-            tuple[tuple[Lane, ...], float, tuple[int, ...]], tuple[list[int], list[int], list[Floats]]
-        ] = {}
-        for _, one in sorted(self._arrived.items()):  # lanes and judges are quicker with streams in order
-            values = one.parts[0] if len(one.parts) == 1 else np.concatenate(one.parts)
-            key = (one.lanes, one.rate_hz, values.shape)
-            if (group := groups.get(key)) is None:
-                group = groups[key] = ([], [], [])
-            group[0].append(one.slot)
-            group[1].append(one.mark)
-            group[2].append(values)
-        self._arrived = {}
-        for (lanes, rate_hz, shape), (slots, marks, parts) in groups.items():
-            values = np.concatenate(parts).reshape(len(parts), *shape)  # (stream, time, channel)
-            width = max((lane.card.channels for lane in lanes), default=1)
-            ids, received = np.array(slots), np.array(marks)
-            width = max(width, int(self.quality.leads[ids].max()))
-            cut = self.quality.feed(ids, values[:, :, :width], rate_hz)
-            whole = np.delete(np.arange(len(ids)), list(cut)) if cut else slice(None)
-            for lane in lanes:
-                if len(cut) < len(ids):
-                    lane.feed(ids[whole], values[whole], received[whole])
-                for row, pieces in cut.items():
-                    _feed_sound(lane, ids[[row]], values[[row]], rate_hz, received[[row]], pieces)
+        arrived, more = sorted(self._arrived), self._more  # lanes and judges are quicker with streams in order
+        self._slots, self._arrived, self._more = set(), [], {}
+        slots, marks, lanes, rates, values = zip(*arrived, strict=True)
+        if more:
+            values = tuple(
+                np.concatenate((first, *more[slot])) if slot in more else first
+                for slot, first in zip(slots, values, strict=True)
+            )
+        alike: dict[tuple[tuple[Lane, ...], float, tuple[int, ...]], list[int]] = {}
+        for i, key in enumerate(zip(lanes, rates, [one.shape for one in values], strict=True)):
+            alike.setdefault(key, []).append(i)
+        ids, received = np.array(slots), np.array(marks)
+        for key, mine in alike.items():
+            self._feed(*key, ids[mine], received[mine], [values[i] for i in mine])
+
+    def _feed(
+        self,
+        lanes: tuple[Lane, ...],
+        rate_hz: float,
+        shape: tuple[int, ...],
+        slots: Ints,
+        marks: Ints,
+        parts: Sequence[Floats],
+    ) -> None:
+        values = np.concatenate(parts).reshape(len(parts), *shape)  # (stream, time, channel)
+        width = max((lane.card.channels for lane in lanes), default=1)
+        width = max(width, int(self.quality.leads[slots].max()))
+        cut = self.quality.feed(slots, values[:, :, :width], rate_hz)
+        whole = np.delete(np.arange(len(slots)), list(cut)) if cut else slice(None)
+        for lane in lanes:
+            if len(cut) < len(slots):
+                lane.feed(slots[whole], values[whole], marks[whole])
+            for row, pieces in cut.items():
+                _feed_sound(lane, slots[[row]], values[[row]], rate_hz, marks[[row]], pieces)
 
 
 def _feed_sound(

@@ -84,20 +84,19 @@ class Intake:
         stream = self._by_name.get(block.stream)
         if stream is None or not stream.expects(block):
             return None
+        rate_hz, told_ns = stream.rate_hz, block.t0_ns
         t0_ns = stream.time_ns(stream.index)
-        told_ns = block.t0_ns
-        if told_ns is not None and abs(told_ns - t0_ns) * stream.rate_hz > 0.5 * NS:
+        if told_ns != t0_ns and told_ns is not None and abs(told_ns - t0_ns) * rate_hz > 0.5 * NS:
             return None
         values = block.values
-        stream.ledger.follow(len(values))
-        stream.index += len(values)
+        count = len(values)
+        stream.ledger.follow(count)
+        stream.index += count
         stream.last = values[-1]
-        self.arrivals.add(stream.slot, stream.lanes, stream.rate_hz, values, mark)
+        self.arrivals.add(stream.slot, stream.lanes, rate_hz, values, mark)
         if told_ns == t0_ns and block.channels and block.unit == stream.unit:
             return block
-        return Block(
-            block.stream, values, block.run, block.seq, t0_ns, stream.rate_hz, stream.channels, stream.unit
-        )
+        return Block(block.stream, values, block.run, block.seq, t0_ns, rate_hz, stream.channels, stream.unit)
 
     @property
     def holds(self) -> bool:
@@ -131,8 +130,8 @@ class Intake:
         self.arrivals.flush()
         for stream in self.streams:
             stream.plan = plan_of(stream.name) or Plan()
-            lanes = [self._lanes[model] for model in stream.plan.models]
-            if [id(lane) for lane in lanes] == [id(lane) for lane in stream.lanes]:
+            lanes = tuple(self._lanes[model] for model in stream.plan.models)
+            if lanes == stream.lanes:
                 continue
             stream.lanes = lanes
             stream.width = max((lane.card.channels for lane in lanes), default=1)
@@ -160,7 +159,7 @@ class Intake:
                 stream=name,
                 kind="too many streams",
             )
-        lanes = [self._lanes[model] for model in plan.models]
+        lanes = tuple(self._lanes[model] for model in plan.models)
         width = max((lane.card.channels for lane in lanes), default=1)
         books = self._books.get(name)
         ledger = Ledger(name) if books is None else Ledger.resumed(name, books)

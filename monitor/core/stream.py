@@ -80,7 +80,7 @@ class Stream:
     name: str
     slot: int
     plan: Plan
-    lanes: list[Lane]
+    lanes: tuple[Lane, ...]
     width: int
     """Channels that some model looks at."""
     ledger: Ledger
