@@ -143,9 +143,9 @@ class History:
         )
         self._rings[block.stream] = ring
         # The share of each shrinks in steps, by half, so that rings are not cut at every stream that comes.
-        share = self._total_bytes >> max(len(self._rings) - 1, 0).bit_length()
+        share = max(self._total_bytes >> max(len(self._rings) - 1, 0).bit_length(), _LEAST_BYTES)
         if share < self._bytes:
-            self._bytes = max(share, _LEAST_BYTES)
+            self._bytes = share
             for name, other in self._rings.items():
                 size = self._size(other.rate_hz, other.values.shape[1])
                 if size < len(other.values):

@@ -61,6 +61,17 @@ def test_many_streams_share_what_memory_there_is():
     assert history.count_bytes() <= 110_000
 
 
+def test_a_stream_that_comes_does_not_look_at_all_others(monkeypatch):
+    """Only when their share shrinks, and that is over when it is as small as it gets."""
+    history, looked = History(30.0), []
+    size = History._size
+    monkeypatch.setattr(History, "_size", lambda self, *given: looked.append(1) or size(self, *given))
+    values = np.zeros((10, 1), np.float32)
+    for i in range(6000):
+        history.block(Block(f"s/{i}", values, "r", 0, 0, 100.0, ("I",), "mV"))
+    assert len(looked) < 3 * 6000
+
+
 def test_a_stream_that_changes_its_rate_or_channels_begins_anew():
     history = History(30.0)
     history.block(block(0, 100))
