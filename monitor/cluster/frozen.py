@@ -52,7 +52,8 @@ def thaw(data: bytes, pristine: Engine) -> None:
     """
     try:
         _Thawer().value(msgspec.msgpack.decode(zlib.decompress(data)), pristine)
-    except (zlib.error, msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (zlib.error, msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError,
+            OverflowError, RecursionError) as error:  # fmt: skip
         raise SchemaError(f"expected the state of an engine like this one, got another: {error!r}") from error
 
 

@@ -9,6 +9,7 @@ STATES    states.P           frozen shards, in pieces, that commits refer to
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from monitor.cluster.jetstream import JetStream
@@ -109,8 +110,8 @@ async def make_streams(js: JetStream, settings: Cluster) -> int:
     )  # fmt: skip
     await js.make(STATES, {**common, "subjects": [states_subject("*")], "max_msgs_per_subject": _KEPT_PIECES})
     partitions = await count_partitions(js)
-    for partition in range(partitions):
-        name = consumer_of(partition)
+
+    async def make_consumer(name: str, partition: int) -> None:
         consumer = {
             "durable_name": name,
             "filter_subject": partition_subject(partition),
@@ -122,6 +123,8 @@ async def make_streams(js: JetStream, settings: Cluster) -> int:
             "priority_timeout": round(PIN_S * _NS),
         }
         await js.call(f"CONSUMER.DURABLE.CREATE.{SAMPLES}.{name}", {"stream_name": SAMPLES, "config": consumer})
+
+    await asyncio.gather(*(make_consumer(consumer_of(number), number) for number in range(partitions)))
     return partitions
 
 

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 0.2
 STOP_S = 8.0
 """What is not handed over by then goes over as if this worker had died."""
-_LISTEN_S = 0.1
-"""A worker that has just come hears who else is there, before it asks for what nobody has."""
 _REMEMBERED_S = 60.0
 """One that was not heard of for so long need not be known when it comes back."""
 _STEP, _STEP_BYTES = 256, 2**19
@@ -107,7 +105,6 @@ class Worker:
         """Work until `stop`, then hand over what is ours."""
         subscription = await self._js.nats.subscribe(WORKERS, cb=self._hear)
         await self._say(is_new=True)
-        await asyncio.sleep(_LISTEN_S)
         beating = asyncio.create_task(self._beat(), name="heartbeat")
         try:
             while not self._stopping.is_set():
