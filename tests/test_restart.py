@@ -106,6 +106,46 @@ async def test_what_was_known_before_the_crash_is_known_after_it(tmp_path):
     assert "going on with 1 streams" in daemon.text()
 
 
+async def test_that_a_stream_is_silent_goes_on_over_kill_9_and_ends_when_it_comes_again(tmp_path):
+    """One alarm under one id, over a kill, a restart in order, and the samples that end it."""
+    silent = '[{name = "sine/*", models = ["sine-spikes"], rate_hz = 50.0, stale_s = 0.2}]'
+    blocks = list(sine(samples=2000, spikes=0.0))
+
+    async def stale(daemon, state):
+        async with Client(daemon.control, 20) as client:
+            alarms = await client.ask(GetAlarms(), list[Alarm])
+        return {a.id for a in alarms if (a.label, a.state) == ("stale", state)}
+
+    async def until(holds):
+        async with asyncio.timeout(60):
+            while not await holds():  # noqa: ASYNC110 another process does it
+                await asyncio.sleep(0.02)
+
+    async def more(daemon, part):
+        async with open_outlet(daemon.samples, "signals") as outlet:
+            await send(iter(part), outlet, speed=0)
+
+    with Process(tmp_path, state__checkpoint_s=0.1, streams=silent) as daemon:
+        await more(daemon, blocks[:100])
+        await asyncio.to_thread(wait_for_checkpoint, daemon.db, 1000)  # all of it is in: now it is silent
+        await until(lambda: stale(daemon, "active"))
+        (first,) = await stale(daemon, "active")
+        daemon.kill()
+        daemon.start()
+        assert await stale(daemon, "active") == {first}
+        assert daemon.stop() == 0
+        daemon.start()
+        assert await stale(daemon, "active") == {first}
+        await more(daemon, blocks[100:])
+
+        async def is_over():
+            return first in await stale(daemon, "cleared")
+
+        await until(is_over)
+        assert daemon.stop() == 0
+    check_database(daemon.db)
+
+
 def wait_for_checkpoint(path, next_seq):
     from tests.conftest import wait_until
 
