@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 _Swap = tuple[Callable[[], list[Alarm]], Mapping[str, Model], Inference, Limits, "asyncio.Future[None]"]
 
-_NAP_S = 0.003
+_NAP_S = 0.005
 """How long a busy socket is left alone; it holds what comes."""
 _BUSY_S = 0.02
 _MANY = 256

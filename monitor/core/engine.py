@@ -217,7 +217,7 @@ class Engine:
         return self.lanes[model].take(limit)
 
     def is_light(self, batch: Batch) -> bool:
-        """Whether to infer `batch` takes less than about a millisecond."""
+        """Whether to infer `batch` takes so little that it is not worth the way to another thread."""
         return self.lanes[batch.model].is_light(batch)
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:

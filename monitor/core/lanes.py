@@ -24,8 +24,8 @@ _LOOK_AHEAD = 256
 """Parts of the queue that may be passed over for a fuller batch."""
 
 
-_LIGHT = 2**20
-"""Of a batch, hidden state times itself times steps: what less than a millisecond is enough for."""
+_LIGHT = 2**22
+"""Of a batch, hidden state times itself times steps: what two or three milliseconds are enough for."""
 _REST_WINDOWS = 4
 """How long a stream rests under overload: long against the half window that it then takes to warm up."""
 _MORE = 16
@@ -113,7 +113,7 @@ class Lane:
         return max_batch if self._carried is None else _MORE * max_batch
 
     def is_light(self, batch: Batch) -> bool:
-        """Whether to infer `batch` takes less than about a millisecond: not worth the way to another thread."""
+        """Whether to infer `batch` takes so little that it is not worth the way to another thread."""
         card = self.card
         steps = card.window if self._carried is None else self._carried.states * card.hop
         return len(batch) * steps * card.layers * card.hidden**2 <= _LIGHT
