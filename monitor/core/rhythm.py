@@ -29,6 +29,14 @@ RATE_HZ = 72.0
 BEFORE, AFTER = 28, 24
 """Samples before a beat, and from it on: from before its P wave to the end of most of its T wave."""
 FEATURES = 35
+GROUPS = {
+    "intervals": slice(0, 9),
+    "evidence": slice(9, 15),
+    "looks": slice(16, 27),
+    "sizes": slice(27, FEATURES),
+}
+"""Which columns of a row speak of what: how early the beat is, which class the first tier took it for, how unlike
+the usual beat it looks, how large and wide it is. Column 15, how sure the first tier was of a beat, is in none."""
 STRONG = 0.3
 """From this probability on, the first tier is taken to have found a beat that others may be compared with."""
 
@@ -241,20 +249,24 @@ class _Usual:
 
     def __init__(self, capacity: int, width: int, kept: int) -> None:
         self.count = np.zeros(capacity, np.int64)
-        self._past = np.full((capacity, width, kept), np.nan, np.float32)  # to be sorted along the last axis
+        # To be sorted along the last axis. Zeros that nobody has written to take no memory.
+        self._past = np.zeros((capacity, width, kept), np.float32)
 
     def start(self, slots: Ints) -> None:
-        self._past[slots] = np.nan
         self.count[slots] = 0
 
     def add(self, slots: Ints, rows: NDArray[np.floating]) -> None:
         """A row (n, width) for each of distinct `slots`."""
-        self._past[slots, :, self.count[slots] % self._past.shape[2]] = rows
-        self.count[slots] += 1
+        count = self.count[slots]
+        self._past[slots[count == 0]] = np.nan
+        self._past[slots, :, count % self._past.shape[2]] = rows
+        self.count[slots] = count + 1
 
     def level(self, slots: Ints, share: float) -> Doubles:
         """Below which a `share` of them lies (n, width); NaN where there are none."""
-        return _ranked(np.sort(self._past[slots], axis=-1), share)
+        past = self._past[slots]
+        past[self.count[slots] == 0] = np.nan
+        return _ranked(np.sort(past, axis=-1), share)
 
 
 class Recent:
