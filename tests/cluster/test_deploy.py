@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from monitor.cli import cli
 from monitor.config import load_config
 from monitor.natsserver import find_server
 
@@ -41,7 +45,29 @@ def test_the_monitors_configuration_is_one_and_fits_the_servers():
     assert str(4 * 2**20 + 64 * 2**10) in said
 
 
-def test_the_unit_starts_a_worker():
-    unit = (FOLDER / "monitor-worker@.service").read_text()
-    (command,) = re.findall(r"^ExecStart=\S+ (\w+)", unit, re.MULTILINE)
-    assert command == "worker"
+UNITS = {"monitor-worker@.service": "1", "monitor-cluster@.service": "serve"}
+
+
+@pytest.mark.parametrize(("name", "instance"), UNITS.items())
+def test_a_unit_starts_what_there_is_and_sets_what_there_is(name, instance):
+    text = (FOLDER / name).read_text().replace("%i", instance).replace("%S", "/var/lib").replace("%d", "/run")
+    (command,) = re.findall(r"^ExecStart=\S+/monitor (.+)", text, re.MULTILINE)
+    words = command.split()
+    shown = CliRunner().invoke(cli, [*words[: words.index("--config")], "--help"])
+    assert shown.exit_code == 0
+    assert all(word in shown.output for word in words if word.startswith("--"))
+    environment = dict(re.findall(r"^Environment=(\w+)=(.*)", text, re.MULTILINE))
+    config, _ = load_config(FOLDER / "monitor.toml", environment)
+    assert config.cluster.password_file == "/run/worker-password"
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_nothing_wrong_with_a_unit(name, tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: the unit is read, not judged")
+    text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", (FOLDER / name).read_text())
+    file = tmp_path / name.replace("@", "@1")
+    file.write_text(re.sub(r"^Documentation=.*\n", "", text, flags=re.MULTILINE))
+    command = ["systemd-analyze", "verify", "--man=no", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not [line for line in done.stderr.splitlines() if file.name in line]
