@@ -13,7 +13,14 @@ import msgspec
 
 from monitor.cluster.bridge import place_of
 from monitor.cluster.jetstream import JetStream
-from monitor.cluster.layout import RESULTS, SAMPLES, count_partitions, partition_subject, results_subject
+from monitor.cluster.layout import (
+    RESULTS,
+    SAMPLES,
+    count_partitions,
+    partition_subject,
+    results_subject,
+    stream_subject,
+)
 from monitor.cluster.partition import Commit
 from monitor.cluster.pull import entry_of
 from monitor.cluster.shard import Entry, Shard, build_engine
@@ -42,10 +49,16 @@ class Audit(msgspec.Struct):
     commits: int = 0
 
 
+async def count_blocks(js: JetStream) -> int:
+    """Blocks that are stored."""
+    info = await js.call(f"STREAM.INFO.{SAMPLES}", {"subjects_filter": stream_subject("*")})
+    return sum(info["state"].get("subjects", {}).values())
+
+
 async def settled(js: JetStream, blocks: int) -> None:
     """Wait until so many blocks are stored, and all of them committed; raises TimeoutError after a minute."""
     async with asyncio.timeout(_SETTLE_S):
-        while (await js.call(f"STREAM.INFO.{SAMPLES}"))["state"]["messages"] < blocks:  # noqa: ASYNC110
+        while await count_blocks(js) < blocks:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         for partition in range(await count_partitions(js)):
             while await _is_behind(js, partition):  # noqa: ASYNC110

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import statistics
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import msgspec
 
-from monitor.cluster.audit import audit, settled
+from monitor.cluster.audit import audit, count_blocks, settled
 from monitor.cluster.fleet import fleets, send
 from monitor.cluster.jetstream import JetStream, Refused, Unanswered, connected
 from monitor.cluster.layout import (
@@ -192,6 +194,7 @@ async def run_demo(
 ) -> dict[str, Any]:
     """Run it; what came of it. Every line that `tell` is given says what happened just now."""
     rng = random.Random(seed)  # noqa: S311 no secret
+    _expect_kills()
     with tempfile.TemporaryDirectory(prefix="foretrace-") as name:
         async with staged(config, Path(name)) as (stage, js):
             tell(f"{NODES} servers, {WORKERS} workers, a bridge; {streams} streams for {seconds:g} s over MQTT")
@@ -215,11 +218,22 @@ async def run_demo(
             watching.cancel()
             tell("comparing with one engine that is given everything at once")
             counted = await audit(js, stage.config, models)
-            blocks = (await js.call(f"STREAM.INFO.{SAMPLES}"))["state"]["messages"]
+            blocks = await count_blocks(js)
     found: dict[str, Any] = {"calm_s": calm, "killed_s": after}
     found.update(sent_blocks=sent, stored_blocks=blocks)
     found.update(msgspec.to_builtins(counted))
     return found
+
+
+def _expect_kills() -> None:
+    """What senders' clients have to say of it is no news."""
+    logging.getLogger("mqtt").addHandler(logging.NullHandler())
+
+    def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), aiomqtt.MqttError):
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(complain)
 
 
 def table(found: dict[str, Any]) -> str:

@@ -102,12 +102,14 @@ async def caught_up(js, count, partitions=4, seconds=30.0):
         while True:
             with contextlib.suppress(Unanswered):
                 state = (await js.call("STREAM.INFO.SAMPLES", {"subjects_filter": ">"}))["state"]
-                wanted = {partition_of(subject) for subject in state.get("subjects", {})}
+                subjects = state.get("subjects", {})
+                wanted = {partition_of(subject) for subject in subjects}
+                blocks = sum(n for subject, n in subjects.items() if subject.startswith("samples."))
                 done = 0
                 for partition in wanted:
                     last = await js.last("SAMPLES", partition_subject(partition))
                     newest = await js.last(RESULTS, results_subject(partition))
                     done += bool(newest) and msgspec.msgpack.decode(newest.data, type=Commit).position == last.seq
-                if state["messages"] >= count and done == len(wanted):
+                if blocks >= count and done == len(wanted):
                     return
             await asyncio.sleep(0.05)
