@@ -15,8 +15,6 @@ Rules of the file:
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -213,24 +211,12 @@ def _mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _median(values: NDArray[np.floating]) -> Doubles:
-    """Of what is known along the last axis, NaN where nothing is: numpy.nanmedian without its price."""
-    return _ranked(np.sort(values, axis=-1), 0.5)
-
-
-def _ranked(ordered: NDArray[np.floating], share: float) -> Doubles:
-    """The level that a `share` lies below of what is known along the last axis, which is sorted, NaN last."""
-    if not np.isnan(ordered[..., -1]).any():
-        place = share * (ordered.shape[-1] - 1)
-        low, high = ordered[..., math.floor(place)], ordered[..., math.ceil(place)]
-        between: Doubles = low.astype(np.float64) + (place - math.floor(place)) * (high.astype(np.float64) - low)
-        return between
-    places = share * np.maximum((~np.isnan(ordered)).sum(axis=-1, keepdims=True) - 1, 0)
-    below = np.floor(places).astype(np.int64)
-    lower, upper = (
-        np.take_along_axis(ordered, at, axis=-1)[..., 0].astype(np.float64)
-        for at in (below, np.ceil(places).astype(np.int64))
-    )
-    return np.asarray(lower + (places - below)[..., 0] * (upper - lower))
+    """Of what is known along axis 1, NaN where nothing is: numpy.nanmedian without its price."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    last = np.maximum((~np.isnan(ordered)).sum(axis=1) - 1, 0)
+    rows = np.arange(len(ordered))
+    median: Doubles = (ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2
+    return median
 
 
 def _or(values: NDArray[np.floating], others: NDArray[np.floating]) -> Doubles:
@@ -264,9 +250,15 @@ class _Usual:
 
     def level(self, slots: Ints, share: float) -> Doubles:
         """Below which a `share` of them lies (n, width); NaN where there are none."""
+        count = self.count[slots]
         past = self._past[slots]
-        past[self.count[slots] == 0] = np.nan
-        return _ranked(np.sort(past, axis=-1), share)
+        past[count == 0] = np.nan
+        past.sort(axis=-1)  # NaN last
+        place = share * np.maximum(np.minimum(count, past.shape[2]) - 1, 0)  # (n,)
+        rows, low = np.arange(len(slots)), np.floor(place).astype(np.int64)
+        below, above = (past[rows, :, at].astype(np.float64) for at in (low, np.ceil(place).astype(np.int64)))
+        level: Doubles = below + (place - low)[:, None] * (above - below)
+        return level
 
 
 class Recent:
