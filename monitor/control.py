@@ -244,7 +244,7 @@ class Client:
                     self._socket.send(number, payload)
                     try:
                         async with asyncio.timeout(RETRY_S):
-                            return self._read(await self._answer(number), kind)
+                            return read_reply(await self._answer(number), kind, self._address)
                     except TimeoutError:
                         continue
         except TimeoutError as error:
@@ -259,16 +259,18 @@ class Client:
                 if len(frames) == 2 and frames[0] == number:
                     return frames[1]
 
-    def _read(self, payload: bytes, kind: type[T]) -> T:
-        try:
-            reply = msgspec.msgpack.decode(payload, type=_Reply)
-            if not reply.error:
-                return msgspec.msgpack.decode(reply.data, type=kind)
-        except msgspec.DecodeError as error:
-            raise SchemaError(f"the daemon at {self._address} speaks another version: {error}") from error
-        refusal = MonitorError(reply.error)
-        refusal.exit_code = reply.exit_code
-        raise refusal
+
+def read_reply(payload: bytes, kind: type[T], address: str) -> T:
+    """What the daemon at `address` answered; raises MonitorError for a refusal, SchemaError for anything else."""
+    try:
+        reply = msgspec.msgpack.decode(payload, type=_Reply)
+        if not reply.error:
+            return msgspec.msgpack.decode(reply.data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SchemaError(f"the daemon at {address} speaks another version: {error}") from error
+    refusal = MonitorError(reply.error)
+    refusal.exit_code = reply.exit_code
+    raise refusal
 
 
 __all__ = [

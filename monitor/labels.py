@@ -66,7 +66,7 @@ def read_labels(path: Path) -> list[Label]:
     for number, line in enumerate(lines, 1):
         try:
             label = msgspec.json.decode(line, type=Label) if line.strip() else None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise RecordingError(
                 f"{path}, line {number}: expected a label as `monitor alarms export --labels` writes it: {error}"
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 
 import msgspec
 import numpy as np
@@ -81,8 +82,21 @@ def test_what_is_too_small_or_broken_is_drawn_as_far_as_it_goes():
     assert len(text_of(5, 12)) == 5
     flat = msgspec.structs.replace(evidence(), window=bytes_of(np.zeros((50, 1), np.float32)))
     assert draw_evidence(flat, 8, 60, BRAILLE).glyph.shape == (8, 60)
-    nothing = msgspec.structs.replace(foreseen(), came=b"", mean=foreseen().mean[-120:])
+    ahead = {name: getattr(foreseen(), name)[-120:] for name in ("mean", "lower", "upper")}
+    nothing = msgspec.structs.replace(foreseen(), came=b"", **ahead)
     assert forecast_text(nothing).endswith("it had just begun")
+
+
+@pytest.mark.parametrize(
+    "broken", [{"rate_hz": 0.0}, {"rate_hz": math.inf}, {"channels": 0}, {"channels": 3}, {"mean": b""}]
+)
+def test_evidence_whose_parts_do_not_fit_each_other_is_none(broken):
+    sound = msgspec.to_builtins(evidence(foreseen=foreseen()))
+    assert msgspec.convert(sound, Evidence) == evidence(foreseen=foreseen())
+    part = sound["foreseen"] if "mean" in broken else sound
+    part.update(broken)
+    with pytest.raises(msgspec.ValidationError, match="expected"):
+        msgspec.convert(sound, Evidence)
 
 
 def test_a_forecast_is_told_in_words():

@@ -6,6 +6,7 @@ foretold of the last window is kept for every stream, hop by hop, which is a few
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping, Sequence
 
 import msgspec
@@ -40,6 +41,12 @@ class Foreseen(msgspec.Struct, frozen=True):
     lower: bytes
     upper: bytes
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where its parts do not fit each other, which a decoder makes its own error of."""
+        _check(self.rate_hz, self.channels, self.came, self.mean, self.lower, self.upper)
+        if not len(self.came) <= len(self.mean) == len(self.lower) == len(self.upper):
+            raise ValueError("expected a mean and bounds of one length, not shorter than what came")
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """Why an alarm was raised: the numbers, the window the model saw, and what had been forecast."""
@@ -61,9 +68,22 @@ class Evidence(msgspec.Struct, frozen=True):
     """(time, channel) raw little-endian float32, conditioned as the model's card says."""
     foreseen: Foreseen | None = None
 
+    def __post_init__(self) -> None:
+        """See Foreseen."""
+        _check(self.rate_hz, self.channels, self.window)
+
+
+def _check(rate_hz: float, channels: int, *arrays: bytes) -> None:
+    if not 0 < rate_hz < math.inf:
+        raise ValueError(f"expected a rate above 0 Hz, got {rate_hz:g}")
+    if channels < 1 or any(len(raw) % (4 * channels) for raw in arrays):
+        raise ValueError(
+            f"expected float32 arrays of {channels} channels, got {[len(raw) for raw in arrays]} bytes"
+        )
+
 
 def array_of(raw: bytes, channels: int) -> Floats:
-    """(time, channel) of what an Evidence carries; raises ValueError when it does not fit."""
+    """(time, channel) of what an Evidence carries."""
     return np.frombuffer(raw, "<f4").reshape(-1, channels)
 
 

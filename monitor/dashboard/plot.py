@@ -11,11 +11,11 @@ import math
 import numpy as np
 
 from monitor.core.blocks import NS, Floats
-from monitor.core.errors import SchemaError
 from monitor.core.evidence import Evidence, Foreseen, array_of
 from monitor.dashboard.palette import Ink
 from monitor.dashboard.raster import Cells, Glyphs, Reals, dot_rows, dots, envelope, fill
 from monitor.dashboard.scale import number_text, seconds_text
+from monitor.dashboard.stream import MAX_RATE_HZ, MIN_RATE_HZ
 
 MARGIN = 9
 """Columns on the left, for the values at the top and the bottom."""
@@ -28,12 +28,13 @@ class Curve:
 
     def __init__(self, rate_hz: float, came: Floats, end_s: float = 0.0) -> None:
         """`end_s` is when the last sample came, 0 being when the alarm was raised."""
-        self.rate_hz, self.came, self.end_s = rate_hz, came.astype(np.float64), end_s
+        self.rate_hz = min(max(rate_hz, MIN_RATE_HZ), MAX_RATE_HZ)
+        self.came, self.end_s = _reals(came), end_s
         self.mean = self.lower = self.upper = np.full(len(came), np.nan)
 
     def foretold(self, mean: Floats, lower: Floats, upper: Floats) -> Curve:
         """With a forecast, which goes on after what came."""
-        self.mean, self.lower, self.upper = (part.astype(np.float64) for part in (mean, lower, upper))
+        self.mean, self.lower, self.upper = (_reals(part) for part in (mean, lower, upper))
         return self
 
     @property
@@ -42,32 +43,35 @@ class Curve:
         return self.end_s + (np.arange(len(self.mean)) - len(self.came) + 1) / self.rate_hz
 
 
+def _reals(values: Floats) -> Reals:
+    with np.errstate(invalid="ignore"):  # NaN has many forms, and numpy warns of some
+        return values.astype(np.float64)
+
+
 def error_of(seen: Foreseen) -> tuple[float, float]:
     """By how much the forecast was off at most, and what share of what came lay in its interval; NaN for none."""
     came, mean, lower, upper = _arrays(seen)
     known = np.isfinite(mean[: len(came)])
     if not known.any():
         return math.nan, math.nan
-    off = np.abs(came - mean[: len(came)])[known]
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.abs(came - mean[: len(came)])[known]
     inside = ((came >= lower[: len(came)]) & (came <= upper[: len(came)]))[known]
     return float(off.max()), float(inside.mean())
 
 
 def draw_evidence(evidence: Evidence, rows: int, columns: int, glyphs: Glyphs) -> Cells:
-    """All of it in `rows` x `columns`; raises SchemaError for evidence that cannot be read."""
+    """All of it in `rows` x `columns`."""
     cells = Cells.blank(rows, columns, Ink.PANEL)
     seen = evidence.foreseen
-    try:
-        lanes = []
-        if seen is not None and len(seen.came):
-            title = f"what came, and the interval that {seen.model} had forecast"
-            lanes.append((_foretold(seen, (seen.end_ns - evidence.end_ns) / NS), title, seen.unit))
-        if seen is None or not seen.came or seen.model != evidence.model:
-            window = array_of(evidence.window, evidence.channels)
-            title = f"the window as {evidence.model} saw it" if evidence.model else "the signal"
-            lanes.append((Curve(evidence.rate_hz, window[:, 0]), title, evidence.unit))
-    except ValueError as error:
-        raise SchemaError(f"alarm {evidence.alarm}: its evidence cannot be read: {error}") from error
+    lanes = []
+    if seen is not None and len(seen.came):
+        title = f"what came, and the interval that {seen.model} had forecast"
+        lanes.append((_foretold(seen, (seen.end_ns - evidence.end_ns) / NS), title, seen.unit))
+    if seen is None or not seen.came or seen.model != evidence.model:
+        window = array_of(evidence.window, evidence.channels)
+        title = f"the window as {evidence.model} saw it" if evidence.model else "the signal"
+        lanes.append((Curve(evidence.rate_hz, window[:, 0]), title, evidence.unit))
     while lanes and rows // len(lanes) < LEAST_ROWS:
         lanes.pop()
     for i, (curve, title, unit) in enumerate(lanes):
@@ -86,7 +90,7 @@ def _arrays(seen: Foreseen) -> tuple[Floats, Floats, Floats, Floats]:
 def _foretold(seen: Foreseen, end_s: float) -> Curve:
     """The channel that was furthest from its forecast."""
     came, mean, lower, upper = _arrays(seen)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         off = np.abs(came - mean[: len(came)]) / np.maximum(upper - lower, 1e-9)[: len(came)]
     which = int(np.nan_to_num(off).max(axis=0, initial=0.0).argmax())
     curve = Curve(seen.rate_hz, came[:, which], end_s)

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from monitor import control
+from monitor.cluster.frozen import freeze, thaw
+from monitor.cluster.shard import build_engine
 from monitor.config import load_config, shown_config
+from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError, ModelError, MonitorError, RecordingError, SchemaError
+from monitor.core.evidence import Evidence
 from monitor.core.senml import decode_senml
 from monitor.core.wire import (
     decode_block,
@@ -25,10 +31,14 @@ from monitor.core.wire import (
     decode_state,
     encode_block,
 )
+from monitor.dashboard.plot import draw_evidence, forecast_text, window_text
+from monitor.dashboard.raster import BRAILLE
 from monitor.endpoint import Page, answer
 from monitor.keys import read_allowed, read_key
+from monitor.labels import lines_of, read_labels
 from monitor.modelfile import check_file
 from monitor.recordings import read_recording
+from monitor.reload import load_models
 
 
 def wire(data: bytes) -> None:
@@ -60,6 +70,41 @@ def published(data: bytes) -> None:
     for decode in (decode_event, decode_forecast, decode_scores, decode_state):
         with contextlib.suppress(SchemaError):
             decode(data)
+
+
+def evidence(data: bytes) -> None:
+    """Why an alarm was raised can be told and drawn, or the answer is a SchemaError."""
+    with contextlib.suppress(SchemaError):
+        found = control.read_reply(
+            msgspec.msgpack.encode(control._Reply(data=msgspec.Raw(data))), Evidence, "fuzz"
+        )
+        told = window_text(found, "noon"), forecast_text(found.foreseen)
+        assert all(told)
+        for rows, columns in ((18, 80), (5, 20)):
+            assert draw_evidence(found, rows, columns, BRAILLE).glyph.shape == (rows, columns)
+
+
+def labels(data: bytes) -> None:
+    """A file is labels that survive being written, or a RecordingError."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(RecordingError):
+        file = Path(folder) / "l.jsonl"
+        file.write_bytes(data)
+        found = read_labels(file)
+        file.write_text("\n".join(lines_of(found)), encoding="utf-8")
+        assert sorted(map(repr, read_labels(file))) == sorted(map(repr, found))
+
+
+@functools.cache
+def _maker() -> Callable[[], Engine]:
+    config = load_config(None, {})[0]
+    return functools.partial(build_engine, config, load_models(config))
+
+
+def frozen(data: bytes) -> None:
+    """What is thawed is the state of an engine, or a SchemaError."""
+    for state in (data, zlib.compress(data, 0)):
+        with contextlib.suppress(SchemaError):
+            thaw(state, _maker()())
 
 
 def config(data: bytes) -> None:
@@ -129,6 +174,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "wire": wire,
     "senml": senml,
     "published": published,
+    "evidence": evidence,
+    "labels": labels,
+    "frozen": frozen,
     "config": config,
     "keys": keys,
     "commands": commands,
@@ -145,9 +193,14 @@ def seeds() -> dict[str, list[bytes]]:
     import numpy as np
 
     from monitor.core.blocks import Alarm, Block, Event, Kind, State
+    from monitor.core.evidence import Foreseen
     from monitor.core.wire import encode
     from monitor.inference import find_models
 
+    lived = _maker()()
+    lived.push(Block("sine/1", np.ones((60, 1), np.float32), "r", 0, 10**18, 50.0), 10**18, 0)
+    wave = np.sin(np.arange(160) / 5).astype("<f4").tobytes()
+    foreseen = Foreseen("f@1", 10**18, 50.0, 2, "mV", wave[:320], wave, wave, wave)
     block = Block("ecg/1", np.ones((4, 2), np.float32), "r", 5, 10**18, 360.0, ("I", "II"), "mV")
     sample = (Path(__file__).parents[2] / "deploy" / "monitor.toml").read_bytes()
     requests = (
@@ -170,6 +223,18 @@ def seeds() -> dict[str, list[bytes]]:
             encode(Event("s", Kind.CLASS, "V", 1, 2, 3, 0.5, 0.5)),
             encode(Alarm("id", "s", Kind.LIMIT, "hr", "high", State.ACTIVE, 1, 2, 0.5, 0.5)),
         ],
+        "evidence": [
+            msgspec.msgpack.encode(Evidence("a", "s", model, 0.9, 0.5, 10**18, 50.0, 1, "mV", wave, foreseen))
+            for model in ("f@1", "m@2")
+        ]
+        + [msgspec.msgpack.encode({"alarm": "?"}).replace(b"?", b"\xbf")],
+        "labels": [
+            b'{"stream":"s","start_ns":1,"end_ns":2,"label":"V","verdict":"true","alarm":"a"}\n',
+            b'{"stream":"s","start_ns":3,"end_ns":3,"label":"moved","text":"a cable","author":"ann"}\n\n',
+            b'{"x":' * 5000,
+        ],
+        "frozen": [zlib.decompress(freeze(engine, _maker()())) for engine in (_maker()(), lived)]
+        + [b"\x91" * 5000],
         "config": [sample, b"MQTT__HOST=a", b'[[streams]]\nname = "a*"\nheart_rate_bpm = [1, 2]\n'],
         "keys": [
             b'name = "a"\npublic = "' + b"a" * 40 + b'"\nsecret = "' + b"a" * 40 + b'"\n',
