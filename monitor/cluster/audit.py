@@ -7,12 +7,14 @@ say so, and what was committed is compared with what one engine says that is giv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from monitor.cluster.bridge import place_of
-from monitor.cluster.jetstream import JetStream
+from monitor.cluster.jetstream import JetStream, Stored, Unanswered
 from monitor.cluster.layout import (
     RESULTS,
     SAMPLES,
@@ -26,12 +28,15 @@ from monitor.cluster.pull import entry_of
 from monitor.cluster.shard import Entry, Shard, build_engine
 from monitor.config import Config
 from monitor.core.blocks import Alarm, Event
+from monitor.core.errors import MonitorError
 from monitor.core.expected import differences, row_of
 from monitor.inference import Model
 
+T = TypeVar("T")
+
 TOLERANCE = 1e-3
 """Of scores: batches of other sizes round otherwise, and interpolated times carry that on."""
-_SETTLE_S = 60.0
+_SETTLE_S = 180.0
 
 
 class Audit(msgspec.Struct):
@@ -51,25 +56,37 @@ class Audit(msgspec.Struct):
 
 async def count_blocks(js: JetStream) -> int:
     """Blocks that are stored."""
-    info = await js.call(f"STREAM.INFO.{SAMPLES}", {"subjects_filter": stream_subject("*")})
+    info = await _patiently(lambda: js.call(f"STREAM.INFO.{SAMPLES}", {"subjects_filter": stream_subject("*")}))
     return sum(info["state"].get("subjects", {}).values())
 
 
-async def settled(js: JetStream, blocks: int) -> None:
-    """Wait until so many blocks are stored, and all of them committed; raises TimeoutError after a minute."""
-    async with asyncio.timeout(_SETTLE_S):
-        while await count_blocks(js) < blocks:  # noqa: ASYNC110
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """An answer; between two leaders, or where much else is going on, there is none for a while."""
+    while True:
+        try:
+            return await ask()
+        except Unanswered:
             await asyncio.sleep(0.1)
-        for partition in range(await count_partitions(js)):
-            while await _is_behind(js, partition):  # noqa: ASYNC110
+
+
+async def settled(js: JetStream, blocks: int) -> None:
+    """Wait until so many blocks are stored, and all of them committed; raises MonitorError after three minutes."""
+    try:
+        async with asyncio.timeout(_SETTLE_S):
+            while await count_blocks(js) < blocks:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+            for partition in range(await _patiently(lambda: count_partitions(js))):
+                while await _is_behind(js, partition):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        stored = await count_blocks(js)
+        raise MonitorError(f"of {blocks} blocks {stored} are stored, and not all of those committed") from error
 
 
 async def _is_behind(js: JetStream, partition: int) -> bool:
-    last = await js.last(SAMPLES, partition_subject(partition))
+    last, newest = await _ends(js, partition)
     if last is None:
         return False
-    newest = await js.last(RESULTS, results_subject(partition))
     return newest is None or msgspec.msgpack.decode(newest.data, type=Commit).position < last.seq
 
 
@@ -77,7 +94,7 @@ async def audit(js: JetStream, config: Config, models: Mapping[str, Model]) -> A
     """Read and compare everything; takes about as long as the workers did."""
     found = Audit()
     pristine = build_engine(config, models)
-    for partition in range(await count_partitions(js)):
+    for partition in range(await _patiently(lambda: count_partitions(js))):
         entries, commits = await _all_of(js, partition)
         found.commits += len(commits)
         _count_blocks(found, entries)
@@ -91,14 +108,28 @@ async def audit(js: JetStream, config: Config, models: Mapping[str, Model]) -> A
 
 
 async def _all_of(js: JetStream, partition: int) -> tuple[list[Entry], list[Commit]]:
-    last = await js.last(SAMPLES, partition_subject(partition))
-    newest = await js.last(RESULTS, results_subject(partition))
+    last, newest = await _ends(js, partition)
     if last is None or newest is None:
         return [], []
-    samples = js.read(SAMPLES, partition_subject(partition), 1, last.seq)
-    entries = [entry_of(one.seq, one.subject, one.data, one.at_ns) async for one in samples]
-    commits = js.read(RESULTS, results_subject(partition), 1, newest.seq)
-    return entries, [msgspec.msgpack.decode(one.data, type=Commit) async for one in commits]
+    samples = await _read(js, SAMPLES, partition_subject(partition), last.seq)
+    commits = await _read(js, RESULTS, results_subject(partition), newest.seq)
+    entries = [entry_of(one.seq, one.subject, one.data, one.at_ns) for one in samples]
+    return entries, [msgspec.msgpack.decode(one.data, type=Commit) for one in commits]
+
+
+async def _ends(js: JetStream, partition: int) -> tuple[Stored | None, Stored | None]:
+    """The newest message of a partition, and its newest commit."""
+    last = await _patiently(lambda: js.last(SAMPLES, partition_subject(partition)))
+    return last, await _patiently(lambda: js.last(RESULTS, results_subject(partition)))
+
+
+async def _read(js: JetStream, stream: str, subject: str, last: int) -> list[Stored]:
+    """All messages of a subject up to place `last`, which is there."""
+    found: list[Stored] = []
+    while not found or found[-1].seq < last:
+        start = {"seq": found[-1].seq + 1 if found else 1}
+        found += await _patiently(functools.partial(js.read_some, stream, subject, start))
+    return [one for one in found if one.seq <= last]
 
 
 def _count_blocks(found: Audit, entries: list[Entry]) -> None:

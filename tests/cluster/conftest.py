@@ -75,6 +75,14 @@ async def publish(js, entries):
 
 async def commits(js, partitions=4):
     """All commits, by partition."""
+    while True:
+        try:
+            return await _commits(js, partitions)
+        except Unanswered:
+            await asyncio.sleep(0.05)
+
+
+async def _commits(js, partitions):
     found = {}
     for partition in range(partitions):
         subject = results_subject(partition)
