@@ -45,7 +45,7 @@ _NAP_S = 0.005
 _BUSY_S = 0.02
 _MANY = 256
 """Messages in one delivery after which there is no nap."""
-_TELL_S = 0.05
+_TELL_S = 0.02
 """A round longer than this tells what it has found so far."""
 
 _REMEMBERED = 10_000
