@@ -82,7 +82,7 @@ class Intake:
         The short way for all but the first block of a run: what it leaves out are questions with known answers.
         """
         stream = self._by_name.get(block.stream)
-        if stream is None or not stream.expects(block):
+        if stream is None or not stream.expects(block) or (self._waiting and block.stream in self._waiting):
             return None
         rate_hz, told_ns = stream.rate_hz, block.t0_ns
         t0_ns = stream.time_ns(stream.index)

@@ -45,6 +45,11 @@ class LedgerState(msgspec.Struct, frozen=True):
 class Ledger:
     """Accounts for the samples of one stream; a few integer operations a block."""
 
+    __slots__ = (
+        "_before_first", "_duplicated", "_ended", "_gap_count", "_gaps", "_invalid", "_late", "_missing",
+        "_received", "_refused", "_run", "_runs", "next_seq", "stream",
+    )  # fmt: skip
+
     def __init__(self, stream: str) -> None:
         self.stream = stream
         self.next_seq = 0

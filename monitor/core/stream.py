@@ -114,7 +114,6 @@ class Stream:
             block.rate_hz == self.rate_hz
             and self.index > 0
             and not self.hole
-            and not self.early
             and self.ledger.expects(block.run, block.seq)
             and block.values.shape[1] == len(self.channels)
             and (not block.channels or block.channels == self.channels)
