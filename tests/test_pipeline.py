@@ -13,8 +13,8 @@ from monitor.config import Config, State
 from monitor.core.blocks import NS, Alarm, Event, Kind
 from monitor.core.engine import Engine
 from monitor.core.errors import StorageLost
-from monitor.core.quality import SETTLE_S
 from monitor.core.signals import NoisySine
+from monitor.core.technical import SETTLE_S
 from monitor.core.wire import encode_block
 from monitor.daemon import load_models
 from monitor.history import History
