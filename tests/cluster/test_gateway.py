@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 
 import pytest
 import zmq
 
 from monitor.cluster.gateway import run_gateway
-from monitor.cluster.jetstream import connected
+from monitor.cluster.jetstream import JetStream, connected
 from monitor.cluster.layout import make_streams
 from monitor.control import (
     Acknowledge,
@@ -81,7 +82,8 @@ async def open_alarm(client, label, stream):
             await asyncio.sleep(0.05)
 
 
-async def test_dashboards_see_a_cluster_as_they_see_a_daemon(tmp_path):
+async def test_dashboards_see_a_cluster_as_they_see_a_daemon(tmp_path, monkeypatch):
+    monkeypatch.setattr(JetStream, "read_some", functools.partialmethod(JetStream.read_some, batch=40))
     heard, watching = {}, Socket(zmq.SUB, connect=f"ipc://{tmp_path}/feed")
     watching.subscribe(b"signals/ecg/1/")
     watching.subscribe(b"all/")
@@ -152,15 +154,15 @@ async def test_the_real_dashboard_shows_a_stream_of_the_cluster(tmp_path):
     async with watched(tmp_path) as (js, client, _):
         board = Board()
         link = Link(board, f"ipc://{tmp_path}/feed", f"ipc://{tmp_path}/control", clock=time.monotonic)
-        app = Dashboard(board, link, Choices(selected="sine/1"), frames_s=10)
-        coming = iter(entries(["sine/1", "ecg/1"], 90.0)[300:])
-        async with app.run_test(size=(140, 44)) as pilot:
+        app = Dashboard(board, link, Choices(selected="sine/1"), frames_s=4)
+        coming = iter(entries(["sine/1", "ecg/1"], 300.0)[300:])
+        async with app.run_test(size=(100, 30)) as pilot:
 
             async def until(holds):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(90):
                     while not holds():
                         await publish(js, [next(coming)])
-                        await asyncio.sleep(0.02)
+                        await asyncio.sleep(0.1)  # as fast as time goes on
 
             await until(lambda: "sine/1" in board.streams and board.streams["sine/1"].forecast is not None)
             await until(lambda: "▸ sine/1" in app.screen.query_one(Waveforms).text)
@@ -170,3 +172,31 @@ async def test_the_real_dashboard_shows_a_stream_of_the_cluster(tmp_path):
             await pilot.press("a")
             await until(lambda: all(alarm.id != latched.id for alarm in board.calling))
             assert (await client.ask(GetWhy(latched.id), Why)).alarm.acknowledged
+
+
+async def test_a_gateway_that_comes_back_has_missed_nothing_and_says_when_nobody_obeys(tmp_path, monkeypatch):
+    monkeypatch.setattr("monitor.cluster.reader._BEFORE_NS", 0)
+    monkeypatch.setattr("monitor.cluster.gateway._ORDER_S", 0.2)
+    async with nodes(1, tmp_path) as made:
+        feed = {"publish": f"ipc://{tmp_path}/feed", "control": f"ipc://{tmp_path}/control"}
+        config = cluster_config(made, feed=feed, alarm_log={"path": f"{tmp_path}/log.db"})
+        models, messages = load_models(config), entries(["sine/1", "sine/2"], 30.0)
+        async with connected(config.cluster, "test") as js:
+            await make_streams(js, config.cluster)
+            async with working(config, models):
+                async with served(config, models):
+                    await publish(js, messages[:100])
+                    await caught_up(js, 100)
+                await publish(js, messages[100:])
+                await caught_up(js, len(messages))
+                raised = {n.id for o in await told_by(js) for n in o.notices if isinstance(n, Alarm)}
+                async with served(config, models), Client(feed["control"], 20) as client:
+                    while len((await client.ask(GetStatus(), Overview)).streams) < 2:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+                    assert raised <= {alarm.id for alarm in await client.ask(GetAlarms(limit=1000), list[Alarm])}
+            async with served(config, models), Client(feed["control"], 20) as client:
+                async with working(config, models):
+                    while len((await client.ask(GetStatus(), Overview)).streams) < 2:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+                with pytest.raises(MonitorError, match="no worker has yet come to it in partition"):
+                    await client.ask(SetBudget(2.0), list[str])
