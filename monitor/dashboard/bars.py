@@ -68,7 +68,9 @@ def ago_text(board: Board, alarm: Alarm) -> str:
     if view is None or view.newest_ns < alarm.raised_ns:
         return "now"
     seconds = (view.newest_ns - alarm.raised_ns) / NS
-    return f"{seconds_text(float(round(seconds)) if seconds >= 10 else round(seconds, 1))} ago"
+    if seconds >= 10:
+        seconds -= seconds % (60 if seconds >= 120 else 1)
+    return f"{seconds_text(round(seconds, 1))} ago"
 
 
 def countdown(seconds: float) -> str:

@@ -31,11 +31,14 @@ class Reading(NamedTuple):
     ink: Ink
 
 
-def readings(view: StreamView | None, *, is_live: bool = True) -> list[Reading]:
-    """What is to be read of one stream, the most wanted first; dashes for what is not known now."""
+def readings(view: StreamView | None, *, is_live: bool = True, is_heart: bool = False) -> list[Reading]:
+    """What is to be read of one stream, the most wanted first; dashes for what is not known now.
+
+    `is_heart`: some model looks for beats in it, though it may have found none.
+    """
     if view is None:
         return [Reading(title, "", NONE, "", Ink.FAINT) for title in ("ANOMALY", "SKILL", "ERROR")]
-    found = [_pace(view), _anomaly(view), *_forecast(view)]
+    found = [_pace(view, is_heart=is_heart), _anomaly(view), *_forecast(view)]
     why = "not live" if not is_live else fault_name(view.fault) if view.fault is not None else ""
     return [reading._replace(value=NONE, note=why, ink=Ink.OLD) for reading in found] if why else found
 
@@ -45,12 +48,13 @@ def fault_name(fault: Alarm) -> str:
     return fault.label.replace("-", " ")
 
 
-def _pace(view: StreamView) -> Reading:
+def _pace(view: StreamView, *, is_heart: bool) -> Reading:
     rate_bpm = heart_rate(view)
-    if view.beats or math.isfinite(rate_bpm):
+    if is_heart or view.beats or math.isfinite(rate_bpm):
         since = view.newest_ns - 60 * NS
         odd = Counter(beat.label for beat in view.beats if beat.t_ns >= since and beat.label != "N")
-        note = "  ".join(f"{label} {count}/min" for label, count in odd.most_common(2)) or "regular"
+        usual = "regular" if math.isfinite(rate_bpm) else ""
+        note = "  ".join(f"{label} {count}/min" for label, count in odd.most_common(2)) or usual
         heart = "♥" if view.beats and _just_beat(view) else "♡"
         return Reading(f"{heart} HR", "bpm", _whole(rate_bpm), note, Ink.GOOD)
     frequency_hz = dominant_frequency(view.trace) if view.trace else math.nan

@@ -14,6 +14,7 @@ from monitor.dashboard.palette import TRACES, Ink
 from monitor.dashboard.picture import Options, draw_lane
 from monitor.dashboard.quality import BEST, Quality, bars, quality
 from monitor.dashboard.raster import Cells
+from monitor.dashboard.readings import fault_name
 from monitor.dashboard.scale import GAIN_STEP, AutoRange, Range, number_text, round_step, seconds_text, time_base_s
 from monitor.dashboard.state import Board
 from monitor.dashboard.stream import PRIORITIES, StreamView
@@ -170,7 +171,8 @@ def _label(
         write(scale + (f" \N{MULTIPLICATION SIGN}{GAIN_STEP**gain:.2g}" if gain else ""), Ink.DIM)
         if found is not None:
             write(f"  {bars(found.level, blocks=choices.glyphs.has_blocks)}", _quality_ink(found))
-            write(f" {found.fault}" if found.fault else "", Ink.MEDIUM)
+            fault = fault_name(view.fault) if view.fault is not None else found.fault
+            write(f" {fault}" if fault else "", Ink.MEDIUM)
         if choices.frozen is None and view.state is not None and view.state.warming:
             write("  warming up", Ink.LOW)
     if choices.frozen is not None:

@@ -202,12 +202,16 @@ class StreamView:
         if len(self.alarms) > MAX_ALARMS:
             del self.alarms[next(iter(self.alarms))]
         if alarm.kind is Kind.SIGNAL:
-            self.faults.pop(alarm.label, None)
-            if alarm.state in (State.PENDING, State.ACTIVE):
-                self.faults[alarm.label] = alarm
+            self._fold_fault(alarm)
         for band in self.bands:
             if band.kind is alarm.kind and band.label == alarm.label and alarm.raised_ns <= band.to_ns + NS:
                 self._rank(band)
+
+    def _fold_fault(self, alarm: Alarm) -> None:
+        if alarm.state in (State.PENDING, State.ACTIVE):
+            self.faults[alarm.label] = alarm
+        elif alarm.label in self.faults and self.faults[alarm.label].id == alarm.id:
+            del self.faults[alarm.label]
 
     def _rank(self, band: Band) -> None:
         """A band is as urgent as the alarm that its event raised or kept up."""

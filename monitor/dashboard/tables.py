@@ -223,9 +223,18 @@ def numeral_lines(readings: list[Reading], width: int, height: int, *, blocks: b
             Part(reading.title, reading.ink, Ink.PANEL, bold=True),
             Part(f"  {reading.unit}", Ink.DIM, Ink.PANEL),
         )
-        digits = big(reading.value, blocks=blocks)
+        digits = big(_fitting(reading.value, width - 2, blocks=blocks), blocks=blocks)
         body = [(Part(f"{bar} {line}"[:width], reading.ink, Ink.PANEL),) for line in digits]
         note = (Part(f"{bar} ", reading.ink, Ink.PANEL), Part(reading.note, Ink.DIM, Ink.PANEL))
         block: list[Line] = [heading, *body, note, (Part("", Ink.DIM, Ink.PANEL),)]
         lines += block[:rows]
     return lines
+
+
+def _fitting(value: str, width: int, *, blocks: bool) -> str:
+    """A number with as many of its decimals as there is room for: one that is cut off would be another."""
+    decimals = len(value.partition(".")[2])
+    while decimals and len(big(value, blocks=blocks)[0]) > width and "e" not in value:
+        decimals -= 1
+        value = f"{float(value):.{decimals}f}"
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 PLACEHOLDER = "?"
-_ASCII = str.maketrans("♡♥≥µ·↑↓✓▪●✖◌", "o*>u-^v+-*x?")
+_ASCII = str.maketrans("♡♥≥µ·↑↓←→✓▪●✖◌", "o*>u-^v<>+-*x?")
 
 
 def plain(text: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from monitor.core.blocks import Kind, State
 from monitor.core.wire import LedgerCounts
-from monitor.dashboard.bars import DISCLAIMER, KeyHint, Meter, banner, footer, header, keys, sign_of
+from monitor.dashboard.bars import DISCLAIMER, KeyHint, Meter, ago_text, banner, footer, header, keys, sign_of
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.palette import Ink
 from monitor.dashboard.raster import ASCII
@@ -74,6 +74,15 @@ def test_the_banner_of_the_most_urgent_alarm():
     )
     text = line(banner(board, chosen(board), 0.0, ADDRESS))
     assert text == " ▲▲▲ V  s  score 0.97, limit 0.80  2 s ago   +2 more   [a] acknowledge   [m] silence   [w] why"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "now"), (3.21, "3.2 s ago"), (112.7, "112 s ago"), (194.0, "3 min ago"), (9000, "2.5 h ago")],
+)
+def test_how_long_ago_in_few_characters(seconds, text):
+    board = board_with(state(newest_s=10 + seconds))
+    assert ago_text(board, alarm("a", 10.0)) == text
 
 
 def test_only_a_high_priority_flashes():

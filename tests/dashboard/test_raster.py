@@ -221,6 +221,8 @@ def test_text_from_strangers_cannot_move_the_cursor(given_, shown):
     assert text_of(cells) == [shown]
 
 
-@pytest.mark.parametrize(("given_", "shown"), [("HR", "HR"), ("♡ 3 µV ≥ 2", "o 3 uV > 2"), ("漢·", "?-")])
+@pytest.mark.parametrize(
+    ("given_", "shown"), [("HR", "HR"), ("♡ 3 µV ≥ 2", "o 3 uV > 2"), ("漢·", "?-"), ("←→", "<>")]
+)
 def test_text_for_terminals_that_know_only_ascii(given_, shown):
     assert to_ascii(given_) == shown

@@ -8,7 +8,7 @@ import pytest
 from monitor.core.blocks import Kind, State
 from monitor.dashboard.digits import big
 from monitor.dashboard.palette import Ink
-from monitor.dashboard.readings import dominant_frequency, readings
+from monitor.dashboard.readings import Reading, dominant_frequency, readings
 from monitor.dashboard.state import Board
 from monitor.dashboard.tables import numeral_lines
 from monitor.dashboard.trace import Trace
@@ -33,6 +33,12 @@ def test_heart_rate_without_fresh_beats_comes_from_the_daemon():
     assert values(board)["HR"][0] == "31"
     board.fold(state(newest_s=61, heart_rate_bpm=math.nan), 0.0)
     assert values(board)["HR"][0] == "--"
+
+
+def test_a_heart_that_was_not_heard_yet_has_no_frequency():
+    board = board_with(block(np.sin(np.arange(1000)), 0.0), state(newest_s=9))
+    (pace, *_) = readings(board.streams["s"], is_heart=True)
+    assert (pace.title, pace.value, pace.note) == ("♡ HR", "--", "")
 
 
 def test_a_stream_without_a_heart_has_a_frequency():
@@ -107,6 +113,14 @@ def test_numbers_take_the_room_there_is():
     assert all(
         sum(len(part.text) for part in parts) <= 18 for parts in numeral_lines(found, 18, 16, blocks=False)[1:4]
     )
+
+
+def test_a_number_is_never_cut_off():
+    reading = Reading("FREQUENCY", "Hz", "0.798", "", Ink.GOOD)
+    for width, value in ((24, "0.798"), (18, "0.80"), (12, "0.8")):
+        for blocks in (True, False):
+            lines = numeral_lines([reading], width, 5, blocks=blocks)[1:4]
+            assert ["".join(part.text for part in parts)[2:] for parts in lines] == list(big(value, blocks=blocks))
 
 
 def test_large_digits():

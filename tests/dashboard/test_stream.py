@@ -55,6 +55,16 @@ def test_a_band_stays_as_urgent_as_its_alarm_was_when_many_others_have_come():
     assert board.streams["s"].bands[0].rank == 3
 
 
+def test_a_fault_lasts_as_long_as_its_alarm_whatever_is_heard_of_earlier_ones():
+    def of(id: str, at_s: float, state: State):  # noqa: A002
+        return alarm(id, at_s, kind=Kind.SIGNAL, label="noise", state=state)
+
+    board = board_with(of("new", 9, State.ACTIVE), of("old", 1, State.CLEARED))
+    assert board.streams["s"].fault == of("new", 9, State.ACTIVE)
+    board.fold(of("new", 9, State.CLEARING), 0.0)
+    assert board.streams["s"].fault is None
+
+
 def test_technical_events_have_no_rank():
     board = board_with(alarm("a", kind=Kind.SIGNAL, label="gap"), event(0, 1, kind=Kind.SIGNAL, label="gap"))
     assert board.streams["s"].bands[0].rank == 0

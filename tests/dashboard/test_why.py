@@ -289,5 +289,6 @@ def test_every_trace_can_be_told_from_its_ground(name):
         for ink in (Ink.TRACE, Ink.TRACE_2, Ink.TRACE_3, Ink.FORECAST):
             assert contrast(ink, ground) >= 3, (ink, ground)
     assert contrast(Ink.HIGH, Ink.BAND_HIGH) >= 3
-    for ink, ground in ((Ink.TEXT, Ink.PAPER), (Ink.TEXT, Ink.SELECTED), (Ink.INVERSE, Ink.BANNER_HIGH)):
+    banners = (Ink.BANNER_HIGH, Ink.BANNER_MEDIUM, Ink.BANNER_LOW)
+    for ink, ground in ((Ink.TEXT, Ink.PAPER), (Ink.TEXT, Ink.SELECTED), *((Ink.INVERSE, b) for b in banners)):
         assert contrast(ink, ground) >= 4.5, (ink, ground)

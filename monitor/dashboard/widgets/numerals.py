@@ -16,6 +16,8 @@ class Numerals(Lines):
         """Show how things are, or pale how they last were."""
         view = board.streams.get(choices.selected)
         is_live = board.is_connected(now_s) and (view is None or board.stale_s(view.name, now_s) is None)
-        found = readings(view, is_live=is_live)
+        models = view.state.models if view is not None and view.state is not None else ()
+        is_heart = any(board.models.get(model, {}).get("task") == "beats" for model in models)
+        found = readings(view, is_live=is_live, is_heart=is_heart)
         width, height = self.size
         self.show(numeral_lines(found, width, height, blocks=choices.glyphs.has_blocks), choices)

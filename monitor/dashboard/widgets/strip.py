@@ -6,7 +6,7 @@ from textual.events import MouseDown, MouseMove, MouseUp
 from textual.message import Message
 
 from monitor.dashboard.choices import Choices
-from monitor.dashboard.past import draw_past, mark_moment, moment_at
+from monitor.dashboard.past import Past, draw_past, mark_moment, moment_at
 from monitor.dashboard.state import Board
 from monitor.dashboard.widgets.canvas import Canvas
 
@@ -31,7 +31,9 @@ class PastStrip(Canvas):
         if not width or not height:
             return
         view = board.streams.get(choices.selected)
-        past, self._newest_ns = (view.past, view.newest_ns) if view is not None else (None, 0)
+        past, self._newest_ns = None, 0
+        if view is not None:
+            past, self._newest_ns = view.past or Past.of_rate(view.rate_hz, view.kept_s), view.newest_ns
         self._piece_ns = past.piece_ns if past is not None else 0
         cells = draw_past(past, self._newest_ns, height, width, choices.glyphs)
         if choices.frozen is not None and self._piece_ns:
