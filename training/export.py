@@ -22,6 +22,7 @@ from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import open_session
 from training.config import FitConfig, flat
 from training.graph import build_graph
+from training.leads import hear_both
 from training.models import RecurrentModel
 from training.runs import Outcome, read_run
 from training.second import SecondTier, build_second, load_second, prove_second, second_card
@@ -32,10 +33,24 @@ STEP_TOLERANCE = 1e-5
 BATCHES = (1, 3, 64)
 
 
-def export(run: Path, out: Path | None = None, say: Callable[[str], None] = print) -> Path:
-    """Write the model of a finished run; raises ModelError when onnxruntime does not agree with torch."""
+def export(
+    run: Path, out: Path | None = None, say: Callable[[str], None] = print, *, hears_both: bool = False
+) -> Path:
+    """Write the model of a finished run; raises ModelError when onnxruntime does not agree with torch.
+
+    `hears_both`: made to listen to two leads (training.leads), of which the run's figures do not speak. Raises
+    ConfigError for a run that cannot be.
+    """
     config, outcome, model = read_run(run)
     second = load_second(run, config) if config.second else None
+    if hears_both:
+        model = hear_both(model)
+        config, parameters = model.config, sum(weight.numel() for weight in model.parameters())
+        parameters += sum(weight.numel() for weight in second.parameters()) if second else 0
+        source = msgspec.structs.replace(outcome.data, validation="")
+        outcome = msgspec.structs.replace(
+            outcome, channels=model.channels, metrics={}, data=source, parameters=parameters
+        )
     return write_model(model, config, outcome, out or run / f"{config.name}.onnx", say, second)
 
 

@@ -2,7 +2,9 @@
 
 It reads the last beats as rows of `monitor.core.rhythm` and says of the newest what it is, or that it is none.
 A few dozen patients are little to learn rhythm from: what it reads is made noisy while it learns, each row as a
-whole as well as number by number, and weights are averaged over the last steps (EMA).
+whole as well as number by number, groups of columns are hidden, so that it cannot rely on one kind of evidence
+alone (as ModDrop hides modalities: Neverova et al. 2016, IEEE Trans. Pattern Anal. 38(8):1692-1706), and weights
+are averaged over the last steps (EMA).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from monitor import __version__
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import KnownAnswer, Second, Tensor
 from monitor.core.errors import ConfigError, ModelError
-from monitor.core.rhythm import FEATURES
+from monitor.core.rhythm import FEATURES, GROUPS
 from monitor.inference import TOLERANCE, open_session
 from training.config import FitConfig
 from training.graph import GATES, IR_VERSION, OPSET
@@ -82,7 +84,12 @@ class SecondTier(nn.Module):
 
 
 def fit_second(series: Sequence[Candidates], shape: SecondShape, classes: int, seed: int) -> SecondTier:
-    """Train on windows of the candidates of all `series`; the same seed gives the same network."""
+    """Train on windows of the candidates of all `series`; the same seed gives the same network.
+
+    Raises ConfigError for a group of columns that there is not, and for too few candidates.
+    """
+    if unknown := sorted(set(shape.hidden_groups) - set(GROUPS)):
+        raise ConfigError(f"second.hidden_groups: expected some of {', '.join(GROUPS)}; got {unknown[0]!r}")
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     rows, kinds, shares = _windows(series, shape)
@@ -100,6 +107,9 @@ def fit_second(series: Sequence[Candidates], shape: SecondShape, classes: int, s
         seen = rows[drawn]
         whole, each = torch.randn(shape.batch, 1, FEATURES), torch.randn_like(seen)
         seen = seen + shape.noise / 2 * tier.spread * (whole + each)
+        for name, share in shape.hidden_groups.items():
+            is_hidden = torch.rand(shape.batch, 1, 1) < share
+            seen[:, :, GROUPS[name]] = torch.where(is_hidden, tier.mean[GROUPS[name]], seen[:, :, GROUPS[name]])
         logits = tier(seen).flatten(0, 1)
         loss = functional.cross_entropy(
             logits, kinds[drawn].flatten(), weight=weights, ignore_index=UNASKED, label_smoothing=0.02

@@ -77,5 +77,8 @@ class SecondShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dropout: float = 0.2
     noise: float = 0.6
     """What is added to each number that it reads, in spreads of that number over the training data."""
+    hidden_groups: dict[str, float] = {}
+    """How often a whole window of beats is shown without one of monitor.core.rhythm.GROUPS, by name: their mean in
+    its place."""
     noisy_weight: float = 0.5
     """How often the copies with noise are drawn, in the share of the others."""

@@ -9,13 +9,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from monitor.core.errors import ConfigError, ModelError
-from monitor.core.rhythm import FEATURES
+from monitor.core.rhythm import FEATURES, GROUPS
 from monitor.inference import load_model
+from monitor.recordings import read_recording
 from training.config import FitConfig, load_config
 from training.export import export
-from training.second import UNASKED, Candidates, ask, fit_second
+from training.judged import drive
+from training.leads import hear_both
+from training.models import build_model
+from training.second import UNASKED, Candidates, SecondTier, ask, fit_second
 from training.shape import SecondShape
 from training.tiers import choose_biases, fit_tiers, tallies
 
@@ -76,11 +81,34 @@ def test_from_records_to_a_file_that_the_monitor_loads(tmp_path: Path) -> None:
     # Of patients that both tiers had not seen when they were asked.
     assert card.metrics["beat_f1"] > 0.95
     assert card.metrics["V_f1"] > 0.9
+    both = load_model(export(run, tmp_path / "both.onnx", said.append, hears_both=True))
+    assert (both.card.name, both.card.channels, both.card.metrics) == ("tiny-beats-2", 2, {})
+    recording = read_recording(tmp_path / "db" / "one")
+    for leapfrog in (False, True):
+        [judged] = drive(both, [recording], lead="MLII", leapfrog=leapfrog)
+        told = np.array([beat.t_ns / 1e9 for _, beat in judged.beats])
+        assert len(told) > 140
+        assert all(np.abs(recording.label_samples / 360 - at).min() < 0.05 for at in told)
     content = file.read_bytes()
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(content.replace(b"foretrace.second", b"foretrace.secend"))
     with pytest.raises(ModelError, match="second tier"):
         load_model(broken)
+
+
+def test_two_leads_are_heard_by_one_network_side_by_side() -> None:
+    torch.manual_seed(0)
+    one = build_model(configured(), 1).eval()
+    both = hear_both(one)
+    windows = torch.randn(5, 150, 2)
+    with torch.no_grad():
+        first, second, told = (model.outputs(x) for model, x in (
+            (one, windows[..., :1]), (one, windows[..., 1:]), (both, windows)))  # fmt: skip
+    assert torch.allclose(told["beat"], first["beat"], atol=1e-6)
+    odds = (first["probabilities"].log() + second["probabilities"].log()) / 2
+    assert torch.allclose(told["probabilities"], torch.softmax(odds, dim=-1), atol=1e-6)
+    with pytest.raises(ConfigError, match="of one lead that finds beats; got tiny-beats-2"):
+        hear_both(both)
 
 
 def test_folds_belong_to_two_tiers_and_each_record_to_one_fold(tmp_path: Path) -> None:
@@ -114,6 +142,19 @@ def test_the_second_tier_learns_what_its_rows_say() -> None:
     said = ask(tier, other.rows)
     np.testing.assert_allclose(np.exp(said).sum(axis=1), 1)
     assert (said.argmax(axis=1) == other.kinds).mean() > 0.9
+
+
+def test_what_is_always_hidden_is_not_learned_from() -> None:
+    random = np.random.default_rng(0)
+    shape = SecondShape(window=8, hidden=16, hop=4, epochs=2, batch=64, hidden_groups={"sizes": 1.0})
+    tier = fit_second([candidates(random.integers(0, 5, 400).tolist())], shape, 4, 0)
+    torch.manual_seed(0)
+    moved = tier.inward.weight / SecondTier(shape, 4).inward.weight
+    hidden = moved[:, GROUPS["sizes"]]
+    assert hidden.std() < 1e-4  # no gradient: weight decay alone
+    assert moved[:, GROUPS["looks"]].std() > 0.01
+    with pytest.raises(ConfigError, match=r"second\.hidden_groups.*intervals, .* sizes; got 'colour'"):
+        fit_second([], SecondShape(hidden_groups={"colour": 0.5}), 4, 0)
 
 
 def test_what_cannot_be_judged_is_not_and_what_was_missed_is() -> None:
