@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 from monitor.cluster.jetstream import JetStream, Refused, Unanswered, connected
@@ -35,7 +36,7 @@ _STOP_S = 2.0
 _SPOKEN_OF = 1000
 """Streams whose refusals were logged, at most."""
 _UNDER_WAY = 64
-"""Deliveries that are stored at the same time."""
+"""Deliveries that are stored at the same time; how many wait for earlier blocks is bounded by the broker."""
 
 
 class _Place(NamedTuple):
@@ -56,6 +57,19 @@ class _Line:
         self._newest: _Place | None = None
         """Of what the cluster holds."""
         self._early: dict[_Place, tuple[bytes, asyncio.Future[None]]] = {}
+
+    async def offer_all(self, payloads: list[bytes]) -> list[asyncio.Future[None]]:
+        """See `offer`."""
+        return [early for payload in payloads if (early := await self.offer(payload)) is not None]
+
+    async def wait(self, early: list[asyncio.Future[None]], patience_s: float) -> None:
+        """Until these are stored, at most so long for what lies before each."""
+        for waiting in early:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await asyncio.shield(waiting)
+            while not waiting.done():
+                await self.give_up()
 
     async def offer(self, payload: bytes) -> asyncio.Future[None] | None:
         """Store a block; or, where those before it are missing, keep it, and say when it is stored."""
@@ -106,25 +120,26 @@ class Bridge:
         self.refused = 0
         self._spoken_of: set[str] = set()
 
-    async def store(self, messages: list[Message], patience_s: float = 0.0) -> None:
-        """Return when all of them are stored; early ones wait `patience_s` at most for those before them."""
+    async def store(
+        self, messages: list[Message], patience_s: float = 0.0, taken: Callable[[], None] = lambda: None
+    ) -> None:
+        """Return when all of them are stored; early ones wait `patience_s` at most for those before them.
+
+        `taken` is called when only early ones are left.
+        """
         streams: dict[str, list[bytes]] = {}
         for message in messages:
             if is_stream_name(message.stream):
                 streams.setdefault(message.stream, []).append(message.payload)
             else:
                 self._refuse(message.stream, "it is not the name of a stream")
-        await asyncio.gather(*(self._store_in_order(*each, patience_s) for each in streams.items()))
-
-    async def _store_in_order(self, stream: str, payloads: list[bytes], patience_s: float) -> None:
-        line = self._lines.setdefault(stream, _Line(self, stream))
-        for waiting in [await line.offer(payload) for payload in payloads]:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    if waiting is not None:
-                        await asyncio.shield(waiting)
-            while waiting is not None and not waiting.done():
-                await line.give_up()
+        lines = [self._lines.setdefault(stream, _Line(self, stream)) for stream in streams]
+        try:
+            offers = (line.offer_all(payloads) for line, payloads in zip(lines, streams.values(), strict=True))
+            early = await asyncio.gather(*offers)
+        finally:
+            taken()
+        await asyncio.gather(*(line.wait(some, patience_s) for line, some in zip(lines, early, strict=True)))
 
     async def newest(self, stream: str) -> _Place | None:
         """Where the newest block that the cluster holds of a stream belongs."""
@@ -193,12 +208,10 @@ async def _bridge(source: MqttSource, bridge: Bridge) -> None:
     room = asyncio.Semaphore(_UNDER_WAY)
 
     async def store(delivery: Delivery) -> None:
-        try:
-            await bridge.store(delivery.messages, delivery.patience_s)
-            if delivery.acknowledge:
-                delivery.acknowledge()
-        finally:
-            room.release()
+        # What is early takes no room: a hole in one stream is nothing to the others.
+        await bridge.store(delivery.messages, delivery.patience_s, room.release)
+        if delivery.acknowledge:
+            delivery.acknowledge()
 
     async with asyncio.TaskGroup() as group:
         async for delivery in source.deliveries():

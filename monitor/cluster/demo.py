@@ -45,6 +45,8 @@ from monitor.inference import Model
 NODES = WORKERS = 3
 KINDS = ("worker", "server", "bridge")
 """What is killed."""
+_REDELIVERY_S = 30.0
+"""So long may a broker take whose servers are killed, on a machine that has other things to do."""
 _START_S = 30.0
 _LOOK_S = 0.02
 
@@ -84,6 +86,7 @@ def _flags(config: Config) -> list[str]:
         "mqtt.port": mqtt.port,
         "mqtt.alternatives": json.dumps(mqtt.alternatives),
         "mqtt.reconnect_max_s": mqtt.reconnect_max_s,
+        "mqtt.redelivery_s": mqtt.redelivery_s,
     }
     return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
 
@@ -102,6 +105,7 @@ async def staged(config: Config, folder: Path) -> AsyncIterator[tuple[Stage, Jet
             port=nodes[1].mqtt,
             alternatives=(listeners[2], listeners[0]),
             reconnect_max_s=0.5,
+            redelivery_s=_REDELIVERY_S,
         ),
     )
     flags = _flags(config)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import subprocess
 import sys
 
 import pytest
 
-from monitor.cluster.bridge import Bridge, place_of
+from monitor.cluster.bridge import Bridge, _bridge, place_of
 from monitor.cluster.jetstream import connected
 from monitor.cluster.layout import make_streams
 from monitor.core.wire import decode_block, encode_block
 from monitor.outlets import open_outlet
 from monitor.senders import send
-from monitor.sources import Message
+from monitor.sources import Delivery, Message
 from tests.cluster.conftest import cluster_config, nodes
 from tests.cluster.signals import blocks
 
@@ -37,6 +38,7 @@ async def test_what_the_broker_has_acknowledged_arrives_once_and_in_order_althou
         command = [
             sys.executable, "-m", "monitor", "cluster", "bridge", "--set", servers,
             "--set", "mqtt.host=127.0.0.1", "--set", f"mqtt.port={port}", "--set", "mqtt.reconnect_max_s=0.5",
+            "--set", "mqtt.redelivery_s=60",
         ]  # fmt: skip
         log = tmp_path / "bridge.log"
 
@@ -120,3 +122,36 @@ async def test_what_comes_before_its_time_waits_for_what_lies_before_it(tmp_path
 def test_who_does_not_number_blocks_has_no_place_for_them():
     assert place_of("a/b", b'{"values": [1, 2], "seq": 4, "run": "x"}') == ("x", 4, 6)
     assert place_of("a/b", b'{"values": [1]}') is place_of("a/b", b"rubbish") is place_of("a/b", b"") is None
+
+
+class Broker:
+    """A source whose deliveries are known before."""
+
+    name = "test"
+
+    def __init__(self, deliveries):
+        self._deliveries = deliveries
+
+    async def deliveries(self):
+        for delivery in self._deliveries:
+            yield delivery
+
+
+async def test_a_hole_in_one_stream_holds_up_no_other(tmp_path):
+    async with nodes(1, tmp_path) as made:
+        config = cluster_config(made)
+        async with connected(config.cluster, "test") as js:
+            await make_streams(js, config.cluster)
+            holed, whole = ([encode_block(b) for b in blocks(f"sine/{n}", 30.0)] for n in (1, 2))
+            del holed[1]
+            acknowledged = []
+            deliveries = [
+                Delivery([Message(payload, stream)], functools.partial(acknowledged.append, stream), 3600.0)
+                for stream, payloads in (("sine/1", holed), ("sine/2", whole))
+                for payload in payloads
+            ]
+            bridging = asyncio.create_task(_bridge(Broker(deliveries), Bridge(js)))
+            await until(lambda: acknowledged.count("sine/2") == len(whole))
+            assert acknowledged.count("sine/1") == 1
+            bridging.cancel()
+            await asyncio.wait({bridging})
