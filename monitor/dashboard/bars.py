@@ -73,6 +73,13 @@ def ago_text(board: Board, alarm: Alarm) -> str:
     return f"{seconds_text(round(seconds, 1))} ago"
 
 
+def score_text(alarm: Alarm) -> str:
+    """Its score and its limit; a fault that is or is not there has none."""
+    if alarm.kind is Kind.SIGNAL and not alarm.model:
+        return ""
+    return f"score {alarm.score:.2f}, limit {number_text(alarm.threshold, 2)}  "
+
+
 def countdown(seconds: float) -> str:
     """What is left of a silence."""
     whole = math.ceil(seconds)
@@ -177,11 +184,7 @@ def banner(board: Board, choices: Choices, now_s: float, address: str) -> Line:
     more = f"   +{len(calling) - 1} more" if len(calling) > 1 else ""
     return (
         Part(f" {sign_of(alarm, choices)} {title_of(alarm)}  {alarm.stream}", ink, ground, bold=True),
-        Part(
-            f"  score {alarm.score:.2f}, limit {number_text(alarm.threshold, 2)}  {ago_text(board, alarm)}",
-            ink,
-            ground,
-        ),
+        Part(f"  {score_text(alarm)}{ago_text(board, alarm)}", ink, ground),
         Part(f"{'   latched until acknowledged' if alarm.state is State.LATCHED else ''}{more}", ink, ground),
         Part(f"{silent}   [a] acknowledge   [m] silence   [w] why", ink, ground, bold=True),
     )

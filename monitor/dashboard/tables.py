@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from monitor.core.blocks import NS, Alarm, State
-from monitor.dashboard.bars import ago_text, clock_text, ink_of, sign_of, title_of
+from monitor.dashboard.bars import ago_text, clock_text, ink_of, score_text, sign_of, title_of
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.digits import ROWS as DIGIT_ROWS
 from monitor.dashboard.digits import big
@@ -101,8 +101,8 @@ def _alarm_row(board: Board, choices: Choices, alarm: Alarm, shown: list[int]) -
     texts = (
         sign_of(alarm, choices), clock_text(alarm.raised_ns), title_of(alarm), alarm.stream,
         state_text(board, alarm),
-        f"{alarm.score:.2f}/{number_text(alarm.threshold, 2)}", ago_text(board, alarm),
-        board.verdict(alarm.id), alarm.model,
+        f"{alarm.score:.2f}/{number_text(alarm.threshold, 2)}" if score_text(alarm) else "",
+        ago_text(board, alarm), board.verdict(alarm.id), alarm.model,
     )  # fmt: skip
     cells = [(texts[i], ALARM_COLUMNS[i].width) for i in shown]
     live_ink = ink_of(alarm) if calls and alarm.priority == "high" else Ink.TEXT

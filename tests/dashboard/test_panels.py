@@ -85,6 +85,16 @@ def test_how_long_ago_in_few_characters(seconds, text):
     assert ago_text(board, alarm("a", 10.0)) == text
 
 
+def test_a_fault_that_is_or_is_not_there_has_no_score():
+    board = board_with(state(newest_s=10), alarm("a", 1.0, kind=Kind.SIGNAL, label="lead-off"))
+    text = line(banner(board, chosen(board), 0.0, ADDRESS))
+    table = table_text(alarm_table(board, chosen(board), 110, 3, focused=False))
+    assert "lead-off  s  9 s ago" in text
+    assert "/" not in table[1]
+    board.fold(alarm("a", 1.0, kind=Kind.SIGNAL, label="noise", model="ecg-beats@1"), 0.0)
+    assert "noise  s  score 0.90, limit 0.50" in line(banner(board, chosen(board), 0.0, ADDRESS))
+
+
 def test_only_a_high_priority_flashes():
     high, low = board_with(alarm("a", priority="high")), board_with(alarm("a", priority="low"))
     grounds = [{banner(b, chosen(b), t, ADDRESS)[0].ground for t in (0.0, 0.5, 1.0)} for b in (high, low)]
