@@ -7,7 +7,6 @@ of warm-up, in which none is raised, are part of it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,17 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Block, Floats, Ints, Kind, State
+from monitor.core.blocks import NS, Alarm, Floats, Ints, Kind, State
 from monitor.core.card import Card
-from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError
 from monitor.core.judging import ForecastJudge
 from monitor.core.rules import Rule
-from monitor.core.stream import Plan
 from monitor.inference import find_models, load_model
-from monitor.recordings import Recording, read_recording
+from monitor.recordings import read_recording
 from training.baselines import fit_autoregression
 from training.dynamic_threshold import BATCH, flag, smooth
+from training.quiet_ecgs import kept_on_ecgs, quiet_records
 from training.quiet_signals import BURST_HOPS, HOP_S, KINDS, Follower, QuietSignals, stand_in
 
 Doubles = NDArray[np.float64]
@@ -42,11 +40,9 @@ FIXED = (2.0, 2.5, 3.0, 4.0)
 BURSTS_PER_HOUR = 0.25
 FOUND_S = 5.0
 """An alarm so long after a burst begins has found it."""
-QUIET_SHARE = 0.995
-"""Of a record's beats that are normal, from which on it is called quiet."""
-NORMAL = frozenset("NLRej")
 SERIES = ("machine_temperature_system_failure", "nyc_taxi")
 """Of the Numenta Anomaly Benchmark: months of two or twelve values an hour, which no larger budget suits."""
+ECG_MODEL = "ecg-forecast"
 LEARNED = 0.15
 """Of a series, for the autoregression."""
 
@@ -116,64 +112,6 @@ def _kept(name: str, what: str, hours: float, counts: Mapping[float, int]) -> di
         for one, count in counts.items()
     ]
     return {"signal": name, "what": what, "hours": round(hours, 2), "budgets": budgets}
-
-
-def quiet_records(folder: Path) -> list[Recording]:
-    """The WFDB records of `folder` whose beats are all but normal; raises ConfigError where there are none."""
-    found = []
-    for header in sorted(folder.glob("*.hea")):
-        if header.with_suffix(".atr").is_file():
-            recording = read_recording(header.with_suffix(""))
-            beats = [symbol for symbol in recording.label_symbols if symbol.isalpha()]
-            normal = sum(symbol in NORMAL for symbol in beats)
-            if beats and normal >= QUIET_SHARE * len(beats):
-                found.append(recording)
-    if not found:
-        raise ConfigError(f"{folder}: expected WFDB records with .atr and normal beats among them, got none")
-    return found
-
-
-def kept_on_ecg(records: Sequence[Recording], model_name: str = "ecg-forecast") -> dict[str, Any]:
-    """The same on ECGs, each lead a stream of an engine with the shipped forecaster."""
-    model = load_model(find_models(None)[model_name])
-    sources = {
-        f"{record.name}/{i}/{b}": (record, i, per_hour)
-        for record in records
-        for i in range(len(record.channels))
-        for b, per_hour in enumerate(BUDGETS)
-    }
-
-    def plan_of(stream: str) -> Plan:
-        return Plan(models=(model_name,), budget_per_hour=sources[stream][2], quality=False)
-
-    engine = Engine(
-        {model_name: model.card}, plan_of, max_streams=len(sources), max_waiting=2**40, leapfrog={model_name: 0}
-    )
-    counts = dict.fromkeys(BUDGETS, 0)
-
-    def infer(least: int) -> None:
-        while engine.waiting() >= least and (batch := engine.ready(model_name, 256)) is not None:
-            for _, notice in engine.conclude(*engine.infer(batch, model)).notices:
-                if isinstance(notice, Alarm) and notice.state is State.ACTIVE and notice.times == 1:
-                    counts[sources[notice.stream][2]] += 1
-
-    for second in itertools.count():
-        going = False
-        for stream, (record, lead, _) in sources.items():
-            rate = record.rate_hz
-            start, end = round(second * rate), round((second + 1) * rate)
-            values = record.values[start:end, lead : lead + 1]
-            if len(values):
-                going = True
-                t0_ns = round(start / rate * NS)
-                engine.push(Block(stream, values, "", start, t0_ns, rate, (), record.unit.split(", ")[0]), 0, 0)
-        infer(256)
-        if not going:
-            break
-    infer(1)
-    hours = sum(len(record.values) / record.rate_hz * len(record.channels) for record in records) / 3600
-    names = ", ".join(record.name for record in records)
-    return _kept("quiet ECG", f"records {names}, each lead alone, {model_name}", hours, counts)
 
 
 def kept_on_series(path: Path, budgets: Sequence[float]) -> dict[str, Any]:
@@ -281,7 +219,7 @@ def evaluate_budgets(
     folder = None if data is None else data / "mitdb"
     if folder is not None and folder.is_dir():
         say("quiet records")
-        kept.append(kept_on_ecg(quiet_records(folder)))
+        kept.append(kept_on_ecgs(quiet_records(folder), load_model(find_models(None)[ECG_MODEL]), BUDGETS))
     else:
         say("no recordings of ECGs: --data DIR with DIR/mitdb")
     for name in SERIES:

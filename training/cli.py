@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor import __version__
-from training.cli_alarms import budget
+from training.cli_alarms import budget, tail
 from training.cli_runs import compare, report, speaks_plainly, sweep
 from training.cli_series import anomalies
 
@@ -315,11 +315,12 @@ def noise(model: str, data: str, noise: str, records: str, seconds: float, out: 
 
     The monitor then says "noise" while it lasts, and tells no beats.
     """
-    from training.noise import learn_noise, write_noise
+    from training.cards import write_with
+    from training.noise import learn_noise
 
     paths, names = ([one.strip() for one in given.split(",") if one.strip()] for given in (noise, records))
     asked, learned = learn_noise(model, data, paths, names, seconds, lambda text: click.echo(text, err=True))
-    write_noise(asked, learned, out)
+    write_with(asked, out, noise=learned)
     click.echo(str(out))
 
 
@@ -334,5 +335,5 @@ def fetch(database: str, out: Path) -> None:
     click.echo(str(download(database, out, lambda text: click.echo(text, err=True))))
 
 
-for verb in (sweep, compare, report, anomalies, budget):
+for verb in (sweep, compare, report, anomalies, budget, tail):
     cli.add_command(verb)

@@ -1,4 +1,4 @@
-"""`training budget`: whether false-alarm budgets are kept, and what warnings of limits are worth."""
+"""`training budget`: whether false-alarm budgets are kept, and what warnings are worth; `training tail`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,21 @@ def budget(
     """Watch quiet signals with budgets of 0.1, 1 and 6 alarms an hour, and drifts on their way to a limit.
 
     Says how many alarms came for each that was allowed; what a budget costs in bursts found and delay, beside
-    fixed levels and the dynamic threshold of telemanom; and how early and how surely a limit was foreseen.
+    fixed levels and the dynamic threshold of telemanom; and how early and how surely a limit was foreseen, of
+    values and of heart rates.
     """
     import json
 
     from training.budgets import evaluate_budgets
     from training.early_warning import evaluate_warnings
+    from training.rate_warning import evaluate_rates
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     told = evaluate_budgets(data, say, streams=streams, hours=hours, seed=seed, jobs=jobs)
     told["early"] = evaluate_warnings(data, say, streams=2 * streams, seed=seed)
+    told["early"] += evaluate_rates(data, say, streams=2 * streams, seed=seed)
     if figure is not None:
         from training.report_budgets import draw
 
@@ -52,3 +55,27 @@ def budget(
     from training.report_budgets import tables_of
 
     click.echo(tables_of(told))
+
+
+@click.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model with what was learned.")
+@speaks_plainly
+def tail(model: str, data: Path, out: Path) -> None:
+    """Learn what tail MODEL's deviations have, from the records in DATA that are not quiet, where they are quiet.
+
+    A false-alarm budget begins with it, before it knows a stream's own. The quiet records are what `training
+    budget` judges by.
+    """
+    from monitor.inference import load_model
+    from training.cards import write_with
+    from training.evaluate import model_path
+    from training.quiet_ecgs import is_quiet_record, learn_tail, records_of
+
+    asked = load_model(model_path(model))
+    learned, table = learn_tail(asked, [record for record in records_of(data) if not is_quiet_record(record)])
+    for row in table:
+        click.echo(f"tail {row['tail']:g}: {row['raised']} alarms, {row['allowed']:.1f} allowed", err=True)
+    write_with(asked, out, tail=learned)
+    click.echo(str(out))

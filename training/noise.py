@@ -13,13 +13,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
-from onnx import helper
 from scipy.optimize import minimize
 
 from monitor.core.beats import Ask
 from monitor.core.blocks import Beat, Block, Floats
-from monitor.core.card import CARD_KEY, Card, Noisiness, write_card
+from monitor.core.card import Card, Noisiness
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError
 from monitor.core.noisiness import DOUBTS, EVERY_S, FIGURES, KEEP, doubt_of, figures
@@ -89,19 +87,6 @@ def learn_noise(
     for line in table(shown):
         say(line)
     return asked, learned
-
-
-def write_noise(model: Model, noise: Noisiness, out: Path) -> None:
-    """The model's file with `noise` in its card; raises ConfigError where it cannot be written."""
-    proto = onnx.load_model_from_string(Path(model.path).read_bytes())
-    told = {prop.key: prop.value for prop in proto.metadata_props}
-    del proto.metadata_props[:]
-    told[CARD_KEY] = write_card(msgspec.structs.replace(model.card, noise=noise))
-    helper.set_model_props(proto, told)
-    try:
-        out.write_bytes(proto.SerializeToString())
-    except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
 
 
 def _mixed(recording: Recording, noise: Recording, decibel: float) -> Floats:

@@ -11,8 +11,9 @@ level is found online and for each stream alone, from minutes of data on, where 
   `BASE_BLOCKS` blocks above the base have been seen.
 - From the base to the budget goes a generalised Pareto tail (peaks over threshold, as in Siffer et al. 2017,
   "Anomaly detection in streams with extreme value theory"). Its scale is the mean excess over the base, its shape
-  is how three quantiles of the blocks are spaced (Pickands 1975). A little is added to the shape because so few
-  excesses are known: of n exponential ones, the next exceeds n ((1/q)^(1/n) - 1) means with probability q.
+  is how three quantiles of the blocks are spaced (Pickands 1975), and what the model's card says of other signals
+  while there are few. A little is added to the shape because so few excesses are known: of n exponential ones, the
+  next exceeds n ((1/q)^(1/n) - 1) means with probability q.
 - What is left over is integrated: an alarm pushes the level up, quiet time lets it down, so that the number of
   alarms cannot stay off for long, whatever the tail (Angelopoulos, Candes & Tibshirani 2023, "Conformal PID
   control for time series prediction").
@@ -45,8 +46,8 @@ _SHARES = np.array([1 / 2, 1 / 8, 1 / 64])
 _GUMBEL = -np.log(-np.log(1 - _SHARES))
 _EVEN = float(np.diff(_GUMBEL)[1] / np.diff(_GUMBEL)[0])
 _BETWEEN = float((_GUMBEL[2] - _GUMBEL[0]) / 2)
-_SHAPE, _SHAPE_BLOCKS, _LIGHTEST, _HEAVIEST = 0.08, 200, -0.25, 0.4
-"""The shape before anything is known, how many blocks that is worth, and its bounds."""
+TAIL, _TAIL_BLOCKS, _LIGHTEST, _HEAVIEST = 0.08, 200, -0.25, 0.4
+"""The shape before anything is known, how many blocks that is worth, and its bounds, unless that is heavier."""
 _REMEMBERED_BLOCKS = 6400
 """How far back the three quantiles look: nine hours of blocks of 5 s."""
 _SURE = 1e-7
@@ -76,12 +77,13 @@ class Budget:
         frozen_s: float,
         *,
         are_shares: bool = False,
+        tail: float = TAIL,
     ) -> None:
-        """A row is `hop_s` long; levels are never below `floor`; see above for `frozen_s`.
+        """A row is `hop_s` long; levels are never below `floor`; see above for `frozen_s` and `tail`.
 
         Scores that `are_shares`, from 0 to 1, are looked at as logarithms of their odds: there they have a tail.
         """
-        self._are_shares = are_shares
+        self._are_shares, self._tail = are_shares, tail
         self._floor = float(_odds(np.array([floor]))[0]) if are_shares else floor
         self._block_hops = max(round(max(BLOCK_S, clear_s) / hop_s), 1)
         self._block_h = self._block_hops * hop_s / 3600
@@ -206,12 +208,12 @@ class Budget:
         """From the base along the tail to the budget."""
         gaps = np.maximum(np.diff(rows["quantiles"], axis=1), 1e-9)
         told = np.log(gaps[:, 1] / gaps[:, 0] / _EVEN) / _BETWEEN
-        shape = (rows["blocks"] * told + _SHAPE_BLOCKS * _SHAPE) / (rows["blocks"] + _SHAPE_BLOCKS)
-        shape = np.clip(shape, _LIGHTEST, _HEAVIEST)
+        shape = (rows["blocks"] * told + _TAIL_BLOCKS * self._tail) / (rows["blocks"] + _TAIL_BLOCKS)
+        shape = np.clip(shape, _LIGHTEST, max(_HEAVIEST, self._tail))
         scale = _mean_excess(rows) * (1 - shape)
         ratio = rows["share"] / (rows["per_hour"] * self._block_h)
         rarer = np.maximum(np.log(ratio) + rows["push"], 0.0)
-        shape = shape + 0.2 / np.maximum(rows["count"], 4) + 0.125 * rarer**2 / (rows["blocks"] + _SHAPE_BLOCKS)
+        shape = shape + 0.2 / np.maximum(rows["count"], 4) + 0.125 * rarer**2 / (rows["blocks"] + _TAIL_BLOCKS)
         shape = np.where(np.abs(shape) < 1e-6, 1e-6, shape)
         level = np.maximum(rows["base"] + scale * np.expm1(shape * rarer) / shape, self._floor)
         known = rows["blocks"] >= WARM_UP_BLOCKS

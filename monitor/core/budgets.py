@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from monitor.core.blocks import Alarm, Ints, Kind, State
-from monitor.core.budget import Bools, Budget, Doubles
+from monitor.core.budget import TAIL, Bools, Budget, Doubles
 from monitor.core.rules import Track
 
 FROZEN_S = 60.0
@@ -18,7 +18,7 @@ _USUAL = 1.0
 """No deviation that comes once in twenty hops is an alarm, however large the budget."""
 
 
-def _budget_for(track: Track, capacity: int, hop_s: float, window_s: float) -> Budget | None:
+def _budget_for(track: Track, capacity: int, hop_s: float, window_s: float, tail: float) -> Budget | None:
     """A class is never less sure than without a budget, and however long it lasts it is not learned."""
     rule = track.rule
     match track.kind:
@@ -26,17 +26,19 @@ def _budget_for(track: Track, capacity: int, hop_s: float, window_s: float) -> B
             return Budget(capacity, hop_s, rule.clear_s, track.raise_level, math.inf, are_shares=True)
         case Kind.DEVIATION:
             floor = rule.raise_level if rule.budget_per_hour and rule.raise_level is not None else _USUAL
-            return Budget(capacity, hop_s, rule.clear_s, floor, max(FROZEN_S, 2 * window_s))
+            return Budget(capacity, hop_s, rule.clear_s, floor, max(FROZEN_S, 2 * window_s), tail=tail)
     return None
 
 
 class Budgets:
     """A Budget for each of `tracks` that speaks of a class or a deviation; limits are what they are set to."""
 
-    def __init__(self, tracks: Sequence[Track], capacity: int, hop_s: float, window_s: float) -> None:
-        """A row of scores comes every `hop_s` and rests on `window_s`."""
+    def __init__(
+        self, tracks: Sequence[Track], capacity: int, hop_s: float, window_s: float, tail: float = TAIL
+    ) -> None:
+        """A row of scores comes every `hop_s` and rests on `window_s`; `tail`: see Card.tail."""
         self._tracks = tuple(tracks)
-        made = ((i, _budget_for(track, capacity, hop_s, window_s)) for i, track in enumerate(self._tracks))
+        made = ((i, _budget_for(track, capacity, hop_s, window_s, tail)) for i, track in enumerate(self._tracks))
         self._of = {i: budget for i, budget in made if budget is not None}
 
     def inherit(self, other: Budgets) -> None:

@@ -161,6 +161,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """forecast: share of values the interval is calibrated to hold."""
     score_steps: int = 0
     """forecast: a deviation is the mean over so many steps; 0: the largest within a hop."""
+    tail: float = 0.08
+    """forecast: shape of the tail that a false-alarm budget takes deviations to have before a stream's own is known:
+    0 is exponential, more is heavier (monitor.core.budget)."""
 
     second: Second | None = None
     """beats: the second tier; None where the first one decides."""
@@ -217,6 +220,7 @@ def read_card(text: str, where: str) -> Card:
         (set(card.thresholds) <= set(card.classes), "thresholds name a class that classes does not"),
         (0 <= card.delay < card.window, "delay must lie within the window"),
         (0 <= card.score_steps <= card.window, "score_steps must be 0 to window"),
+        (-0.25 <= card.tail <= 0.8, "tail must be -0.25 to 0.8"),
         (card.noise is None or card.task == "beats", "only a beats model says what is too much noise"),
         (card.noise is None or 0 < card.noise.level < 1, "noise.level must lie between 0 and 1"),
         *_stepping_problems(card),

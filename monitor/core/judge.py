@@ -28,7 +28,7 @@ class Judge:
         self._names = names
         self._continuity = Continuity(capacity, card.hop_samples)
         hop_s, window_s = card.hop_samples / card.rate_hz, card.window_samples / card.rate_hz
-        self.budgets = Budgets(self.tracks, capacity, hop_s, window_s)
+        self.budgets = Budgets(self.tracks, capacity, hop_s, window_s, card.tail)
         self.late: dict[str, tuple[int, Floats]] = {}
         """Of alarms that were raised by an earlier row than the one that tells of them: its time and window."""
 

@@ -63,6 +63,19 @@ def test_it_is_kept_while_the_signal_drifts_and_changes():
     assert 1 / 1.5 < raised.mean() * HOUR < 1.5
 
 
+def test_a_heavier_tail_is_a_higher_level_until_the_streams_own_is_known():
+    scores = np.random.default_rng(2).exponential(size=(12 * HOUR, 1))
+    light, heavy = make(1, 1.0), make(1, 1.0, tail=0.6)
+    levels = []
+    for start, end in ((0, HOUR // 12), (HOUR // 12, 12 * HOUR)):
+        for budget in (light, heavy):
+            play(budget, scores[start:end])
+        levels.append([float(one.levels(np.array([0]), (0.0, 0.0))[0][0]) for one in (light, heavy)])
+    (early_light, early_heavy), (late_light, late_heavy) = levels
+    assert early_heavy > 1.5 * early_light
+    assert late_heavy == pytest.approx(late_light, rel=0.25)
+
+
 def test_while_it_warms_up_there_is_no_level():
     budget = make(1, 6.0)
     scores = np.random.default_rng(0).exponential(size=(WARM_UP_BLOCKS, 1))

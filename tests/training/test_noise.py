@@ -14,7 +14,8 @@ from monitor.core.errors import ConfigError
 from monitor.core.stream import Plan
 from monitor.inference import Model, load_model, second_tiers
 from monitor.recordings import read_recording
-from training.noise import learn_noise, write_noise
+from training.cards import write_with
+from training.noise import learn_noise
 
 RATE = 360
 RHYTHMS = str(Path(__file__).parents[2] / "sample_streams" / "ecg-rhythms.csv")
@@ -28,7 +29,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, list[str]]
     (folder / "white.csv").write_text("time,mV\n" + "\n".join(lines) + "\n")
     said: list[str] = []
     model, noise = learn_noise("ecg-beats", RHYTHMS, [str(folder / "white.csv")], (), 60.0, said.append)
-    write_noise(model, noise, folder / "told.onnx")
+    write_with(model, folder / "told.onnx", noise=noise)
     again = load_model(folder / "told.onnx")
     assert again.card == msgspec.structs.replace(model.card, noise=noise)
     return again, said
