@@ -29,8 +29,9 @@ from monitor.core.wire import StreamState
 from monitor.inference import Model, second_tiers
 from monitor.sinks import Sink
 
-_ENOUGH = 2**15
-"""Samples after which windows are inferred before more is taken in: the lanes' queues never overflow."""
+_ENOUGH = 2**12
+"""Samples after which windows are inferred before more is taken in: the lanes' queues never overflow, and carried
+states, which take one hop of each stream after the other, do not look through long ones."""
 _LOOK_NS = NS // 4
 """How often one looks which streams have fallen silent."""
 _PAUSE_NS = 6 * NS // 10
