@@ -75,7 +75,12 @@ def draw_overview(board: Board, choices: Choices, rows: int, columns: int, now_s
     cells = Cells.blank(rows, columns, Ink.PAPER)
     names = choices.listed(board)
     tiles = tiling(len(names), rows, columns)
+    if tiles.room < len(names):  # the last row says of how many these are some
+        tiles = tiling(len(names), rows - 1, columns)
     shown = in_sight(names, choices.selected, tiles.room)
+    if len(shown) < len(names):
+        first = names.index(shown[0]) + 1
+        cells.write(rows - 1, 1, f"{first} to {first + len(shown) - 1} of {len(names)} streams", Ink.DIM)
     connected = board.is_connected(now_s)
     for index, name in enumerate(shown):
         row, column = divmod(index, tiles.across)

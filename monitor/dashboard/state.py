@@ -73,7 +73,8 @@ class Board:
                 self._fold_note(message)
             case Alarm():
                 self._fold_alarm(message)
-                self._view(message.stream).fold(message, now_s)
+                if message.stream in self.streams:  # an alarm outlives its stream, and the daemon has its own
+                    self.streams[message.stream].fold(message, now_s)
             case list():
                 for score in message:
                     self._view(score.stream).fold(score, now_s)
@@ -134,6 +135,9 @@ class Board:
             if len(self.streams) >= MAX_STREAMS:
                 del self.streams[next(iter(self.streams))]
             view = StreamView(stream, max(self.length_s, KEPT_S))
+            for alarm in self._alarms.values():
+                if alarm.stream == stream:
+                    view.fold(alarm, 0.0)
             self.streams = dict(sorted([*self.streams.items(), (stream, view)]))
         return view
 

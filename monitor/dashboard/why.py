@@ -197,7 +197,7 @@ def _forecast_text(case: Case, view: StreamView | None) -> str:
     times = f", {error / usual:.1f} times the usual {number_text(usual, 2)}" if usual > 0 else ""
     return (
         f"{ghosts[-1].model} was off by {number_text(error, 2)} {view.unit}".rstrip()
-        + f"{times}; {inside:.0%} of what came lay in its interval"
+        + f"{times}; {inside:.0%} lay in its interval"
     )
 
 

@@ -211,6 +211,15 @@ def test_alarms_by_urgency_then_newness():
     assert [a.id for a in board.calling] == ["high", "medium-new", "medium-old", "low"]
 
 
+def test_an_alarm_alone_makes_no_stream_but_waits_for_it():
+    board = board_with(status(), alarm("a", stream="gone", state=State.CLEARED), alarm("b", stream="late"))
+    assert [a.id for a in board.alarms] == ["b", "a"]
+    assert board.names == []
+    board.fold(state("late"), 0.0)
+    assert board.names == ["late"]
+    assert set(board.streams["late"].alarms) == {"b"}
+
+
 def test_pending_alarms_do_not_call():
     board = board_with(alarm("a", state=State.PENDING, priority="high"), alarm("b", priority="low"))
     assert [a.id for a in board.calling] == ["b"]

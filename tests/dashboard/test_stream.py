@@ -59,7 +59,7 @@ def test_a_fault_lasts_as_long_as_its_alarm_whatever_is_heard_of_earlier_ones():
     def of(id: str, at_s: float, state: State):  # noqa: A002
         return alarm(id, at_s, kind=Kind.SIGNAL, label="noise", state=state)
 
-    board = board_with(of("new", 9, State.ACTIVE), of("old", 1, State.CLEARED))
+    board = board_with(block([1.0]), of("new", 9, State.ACTIVE), of("old", 1, State.CLEARED))
     assert board.streams["s"].fault == of("new", 9, State.ACTIVE)
     board.fold(of("new", 9, State.CLEARING), 0.0)
     assert board.streams["s"].fault is None
