@@ -107,6 +107,7 @@ def test_models_are_listed_and_explained(tmp_path):
     rows = json.loads(monitor("models", "--models", tmp_path, "--json").stdout)
     assert {row["name"] for row in rows if "error" not in row} == {
         "ecg-beats",
+        "ecg-beats-2",
         "ecg-forecast",
         "ecg-spikes",
         "sine-forecast",

@@ -1,4 +1,4 @@
-"""What the shipped beat model must not do: cry wolf at a rhythm that is unusual, and steady."""
+"""The shipped beat models: no alarm at a rhythm that is unusual and steady, and beats from two leads."""
 
 from __future__ import annotations
 
@@ -31,3 +31,25 @@ def test_a_paced_rhythm_is_found_and_raises_no_alarm(seed, bpm):
     assert all(np.abs(told - at).min() < 0.15 for at in known)
     assert len(told) <= len(true)
     assert [notice for notice in found if isinstance(notice, Alarm)] == []
+
+
+def test_two_leads_are_watched_beside_a_model_of_one():
+    values, labels = Ecg(seed=4, heart_rate_bpm=70, pvcs_per_minute=6).next(RATE * 60)
+    other = 0.5 * values[:, 0] + 0.02 * np.random.default_rng(0).standard_normal(len(values))
+    both = np.column_stack((values[:, 0], other)).astype(np.float32)
+    models = {name: load_model(find_models(None)[name]) for name in ("ecg-beats-2", "ecg-forecast")}
+    cards = {name: model.card for name, model in models.items()}
+    engine = Engine(cards, lambda _: Plan(models=tuple(models)), max_streams=1, seconds=second_tiers(models))
+    engine.push(Block("s", both, "r", 0, 0, float(RATE)), 0, 0)
+    found = []
+    for name, model in models.items():
+        while (batch := engine.ready(name, 64)) is not None:
+            found += [notice for _, notice in engine.conclude(*engine.infer(batch, model)).notices]
+    beats = [notice for notice in found if isinstance(notice, Beat)]
+    told = np.array([beat.t_ns / NS for beat in beats])
+    for symbol in "NV":
+        true = np.array([at / RATE for at, name in labels if name == symbol])
+        known = true[(true > 3) & (true < 58)]
+        near = [int(np.abs(told - at).argmin()) for at in known]
+        assert np.abs(told[near] - known).max() < 0.15
+        assert np.mean([beats[i].label == symbol for i in near]) > 0.9

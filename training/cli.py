@@ -149,8 +149,9 @@ def _train(wanted: FitConfig, folder: Path | None, out: Path, device: str, *, te
 @click.option(
     "--data", "folder", type=click.Path(path_type=Path), help="Of a model file: what its records are in."
 )
+@click.option("--both-leads", "hears_both", is_flag=True, help="Of a RUN of beats on one lead: to listen to two.")
 @speaks_plainly
-def export(run: Path, out: Path | None, folder: Path | None) -> None:
+def export(run: Path, out: Path | None, folder: Path | None, hears_both: bool) -> None:
     """Write the model of a finished RUN as one ONNX file, and prove that it computes what torch did.
 
     RUN may be a model file itself, of an older version: it is then made anew, from its own weights.
@@ -161,7 +162,12 @@ def export(run: Path, out: Path | None, folder: Path | None) -> None:
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    path = reexport(run, out, folder, say) if run.suffix == ".onnx" else write(run, out, say)
+    if run.suffix == ".onnx" and hears_both:
+        raise click.UsageError("--both-leads: expected a run folder, got a model file")
+    if run.suffix == ".onnx":
+        path = reexport(run, out, folder, say)
+    else:
+        path = write(run, out, say, hears_both=hears_both)
     click.echo(str(path))
 
 
