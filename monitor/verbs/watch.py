@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shlex
@@ -14,7 +13,7 @@ import click
 
 from monitor.core.errors import ConfigError
 from monitor.verbs.client import control_option
-from monitor.verbs.options import as_interrupted, child_option, key_option
+from monitor.verbs.options import as_interrupted, child_option, key_option, run_to_the_end
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -76,7 +75,7 @@ def watch(
         from monitor.demo import reviewed
 
         as_interrupted()
-        return asyncio.run(reviewed(recording, rate_hz, stream, theme))
+        return run_to_the_end(reviewed(recording, rate_hz, stream, theme), parent)
     run(feed, control, prefix=prefix, stream=stream, theme=theme, keys=keys, length_s=length_s, parent=parent)
     return 0
 
@@ -88,14 +87,14 @@ def _serve(arguments: list[str], host: str, port: int) -> int:
     except ImportError as error:
         raise ConfigError(f"--web needs textual-serve: pip install 'foretrace[web]' ({error})") from error
 
-    command = [sys.executable, "-m", "monitor", "watch", *arguments]
+    command = [sys.executable, "-m", "monitor", "watch", *arguments, "--child", str(os.getpid())]
     if host not in LOOPBACK:
         click.echo(f"monitor: whoever reaches {host}:{port} can watch, acknowledge and silence", err=True)
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     logging.getLogger("textual-serve").setLevel(logging.WARNING)
     click.echo(f"monitor: serving the dashboard on http://{host}:{port}", err=True)
     try:
-        Server(shlex.join(command), host=host, port=port, title="foretrace").serve()
+        Server(f"exec {shlex.join(command)}", host=host, port=port, title="foretrace").serve()
     except OSError as error:
         raise ConfigError(f"--web: cannot listen on {host}:{port}: {error}; choose another --port") from error
     return 0

@@ -24,11 +24,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import eventually, wait_until
 from tests.dashboard.conftest import until
 from tests.processes import children_of, runs
 
 DEADLINE_S = 60.0
+SAMPLES = Path(__file__).parents[2] / "sample_streams"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -86,7 +87,7 @@ def test_quitting_leaves_the_terminal_clean(how):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find the children")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_recording_that_is_looked_at_leaves_no_process_however_it_ends(tmp_path, how):
-    recording = str(Path(__file__).parents[2] / "sample_streams" / "noisy-sine.csv")
+    recording = str(SAMPLES / "noisy-sine.csv")
     process, terminal, theirs, _ = start("--file", recording, TMPDIR=str(tmp_path))
     try:
         read_until(terminal, b"RECORDING")
@@ -244,6 +245,38 @@ async def test_in_a_browser(daemon, tmp_path):
             process.wait(20)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find the children")
+async def test_a_server_of_dashboards_that_is_killed_leaves_none_of_them(tmp_path):
+    pytest.importorskip("textual_serve", reason="no textual-serve here: pip install 'foretrace[web]'")
+    import aiohttp
+
+    port, recording = free_port(), str(SAMPLES / "noisy-sine.csv")
+    server = subprocess.Popen(  # noqa: ASYNC220 - at once
+        [sys.executable, "-m", "monitor", "watch", "--file", recording, "--web", "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    try:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(2 * DEADLINE_S):
+            page = f"http://127.0.0.1:{port}/ws?width=80&height=24"
+            while True:
+                try:
+                    stream = await session.ws_connect(page)
+                    break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+            drawn = 0
+            while drawn < 4096:
+                drawn += len((await stream.receive()).data or b"")
+            children = children_of(server.pid)
+            assert len(children) >= 3  # who opened the recording, a daemon, a dashboard
+            server.kill()
+            server.wait()
+            await eventually(lambda: not any(runs(pid) for pid in children), "their end")
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_without_a_terminal_it_says_so_and_ends():
