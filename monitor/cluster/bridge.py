@@ -104,6 +104,7 @@ class _Line:
         async with self._lock:
             if self._early:
                 first = min(self._early, key=lambda early: early.seq)
+                log.warning("stream %r: what lies before sample %d did not come", self._stream, first.seq)
                 payload, stored = self._early.pop(first)
                 await self._store(first, payload)
                 stored.set_result(None)

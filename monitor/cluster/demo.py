@@ -31,9 +31,9 @@ from monitor.cluster.jetstream import JetStream, Refused, Unanswered, connected
 from monitor.cluster.layout import (
     RESULTS,
     SAMPLES,
+    blocks_subject,
     count_partitions,
     make_streams,
-    partition_subject,
     results_subject,
 )
 from monitor.cluster.nodes import Child, Node, make_nodes
@@ -168,7 +168,7 @@ class _Waits:
     async def _look(self, number: int) -> None:
         seen = self._seen[number]
         with contextlib.suppress(Unanswered, Refused):
-            last = await self._js.last(SAMPLES, partition_subject(number))
+            last = await self._js.last(SAMPLES, blocks_subject(number))
             if last and last.seq > self._newest[number]:
                 self._newest[number], self._stored_s = last.seq, time.monotonic()
                 seen.append((last.seq, self._stored_s))

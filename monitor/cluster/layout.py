@@ -46,6 +46,11 @@ def stream_subject(stream: str) -> str:
     return f"samples.*.{stream}"
 
 
+def blocks_subject(partition: int) -> str:
+    """Where the blocks of a partition lie, without its orders."""
+    return f"samples.{partition}.*"
+
+
 def partition_of(subject: str) -> int:
     """The partition of a message with this subject."""
     return int(subject.split(".")[1])
