@@ -250,8 +250,9 @@ def test_fewer_frames_over_ssh(monkeypatch):
     assert default_frames_s() == FRAMES_OVER_SSH_S
 
 
-async def test_a_live_feed_from_end_to_end(daemon):
+async def test_a_live_feed_from_end_to_end(daemon, monkeypatch):
     """Real sockets, the real link: history and live data on the screen, an alarm acknowledged."""
+    monkeypatch.setattr("monitor.dashboard.link.ASK_S", 60.0)
     board = Board()
     link = Link(board, daemon.feed, daemon.control, clock=time.monotonic)
     app = Dashboard(board, link, Choices(selected="ecg/208"), frames_s=20)
@@ -279,7 +280,7 @@ async def test_a_live_feed_from_end_to_end(daemon):
 
 def test_the_pure_modules_import_no_textual():
     pure = "state stream trace hindsight past raster scale timing graticule picture stack "
-    pure += "choices bars tables beats readings"
+    pure += "choices bars tables beats readings listing overview quality plot why timemachine cursor"
     code = f"""
 import sys
 for name in {pure.split()!r}:

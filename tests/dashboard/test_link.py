@@ -47,9 +47,9 @@ async def subscribed(daemon: FakeDaemon, board: Board) -> None:
 
 
 async def test_it_asks_for_everything_at_the_start(daemon):
-    async with linked(daemon.feed, daemon.control) as (board, link):
+    async with linked(daemon.feed, daemon.control, Clock()) as (board, link):
         await until(lambda: board.names == ["ecg/208", "sine/1"], "streams")
-        assert board.is_connected(time.monotonic())
+        assert board.is_connected(0.0)
         await until(lambda: len(board.alarms) == len(daemon.alarms), "alarms")
         link.want({"ecg/208": 8.0})
         await until(lambda: board.streams["ecg/208"].trace is not None, "history")
@@ -194,7 +194,8 @@ async def test_the_daemon_may_come_later(free_addresses):
             late.close()
 
 
-async def test_acknowledging_reaches_the_daemon_and_comes_back(daemon):
+async def test_acknowledging_reaches_the_daemon_and_comes_back(daemon, monkeypatch):
+    monkeypatch.setattr("monitor.dashboard.link.ASK_S", 60.0)
     daemon.set_alarm(alarm("mine", stream="sine/1"))
     async with linked(daemon.feed, daemon.control) as (board, link):
         await until(lambda: board.alarm("mine") is not None, "the alarm")
@@ -212,7 +213,7 @@ async def test_acknowledging_without_a_daemon_fails_and_is_not_done_later(free_a
     late = FakeDaemon([], feed=feed, control=control)
     answering = asyncio.create_task(late.serve())
     try:
-        monkeypatch.setattr("monitor.dashboard.link.ASK_S", 5.0)
+        monkeypatch.setattr("monitor.dashboard.link.ASK_S", 60.0)
         await link.acknowledge("y")
         assert [getattr(request, "id", "") for request in late.asked] == ["y"]
     finally:

@@ -71,7 +71,7 @@ def test_quitting_leaves_the_terminal_clean(how):
         else:
             os.write(terminal, b"q" if how == "q" else b"\x03")
         rest = read_until(terminal, b"\x1b[?25h")
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE_S) == 0
         assert b"\x1b[?1049l" in rest
         assert b"\x1b[?1003l" in rest  # the mouse is the terminal's again
         assert b"Traceback" not in rest
@@ -97,7 +97,7 @@ def test_a_recording_that_is_looked_at_leaves_no_process_however_it_ends(tmp_pat
         )  # a daemon and a dashboard; the sender may have ended
         process.send_signal(how)
         wait_until(lambda: read(terminal) is not None and not any(runs(pid) for pid in children), "their end")
-        process.wait(10)
+        process.wait(DEADLINE_S)
         if how is not signal.SIGKILL:  # then nobody is left to remove its folder
             assert list(tmp_path.iterdir()) == []
     finally:
@@ -242,7 +242,7 @@ async def test_in_a_browser(daemon, tmp_path):
     finally:
         for process in (browser, server):
             process.terminate()
-            process.wait(20)
+            process.wait(DEADLINE_S)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
