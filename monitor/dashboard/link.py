@@ -193,7 +193,8 @@ class Link:
             board.fold_overview(overview.status, overview.streams, self._clock())
             self._started_ns = overview.status.started_ns
             self._fetched = {}
-            board.fold_alarms(await self._ask(GetAlarms(limit=MANY_ALARMS), list[Alarm]))
+            for active in (False, True):  # one that is on may be older than the newest many
+                board.fold_alarms(await self._ask(GetAlarms(active=active, limit=MANY_ALARMS), list[Alarm]))
             with contextlib.suppress(MonitorError):  # an older daemon knows of no notes, and shows no cards
                 board.fold_notes(await self._ask(GetNotes(), list[Note]))
             with contextlib.suppress(MonitorError):

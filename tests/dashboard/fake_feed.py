@@ -147,7 +147,8 @@ class FakeDaemon:
             case GetStatus():
                 return Overview(self.status(), self.states())
             case GetAlarms():
-                return sorted(self.alarms.values(), key=lambda a: -a.raised_ns)[: request.limit]
+                wanted = [a for a in self.alarms.values() if a.state is not State.CLEARED or not request.active]
+                return sorted(wanted, key=lambda a: -a.raised_ns)[: request.limit]
             case Acknowledge():
                 return self.acknowledge(request.id)
             case GetHistory():

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from monitor.control import GetHistory, GetStatus
-from monitor.core.blocks import NS, Event, Kind
+from monitor.core.blocks import NS, Event, Kind, State
 from monitor.core.errors import ConfigError, Unreachable
 from monitor.core.wire import encode, encode_block
 from monitor.dashboard.link import Link
@@ -168,6 +168,16 @@ async def test_after_silence_it_catches_up(daemon):
             lambda: board.streams["sine/1"].trace is not None and board.streams["sine/1"].trace.count > 600, "past"
         )
         assert sum(isinstance(r, GetStatus) for r in daemon.asked) == 2
+
+
+async def test_an_alarm_that_is_on_is_known_however_many_have_come_since(daemon, monkeypatch):
+    monkeypatch.setattr("monitor.dashboard.link.MANY_ALARMS", 3)
+    daemon.alarms.clear()
+    daemon.set_alarm(alarm("old", 0.0, stream="sine/1"))
+    for i in range(5):
+        daemon.set_alarm(alarm(str(i), 1.0 + i, stream="sine/1", state=State.CLEARED))
+    async with linked(daemon.feed, daemon.control) as (board, _):
+        await until(lambda: [a.id for a in board.alarms] == ["old", "4", "3", "2"], "the newest, and what is on")
 
 
 async def test_a_daemon_that_restarts_is_asked_anew(daemon):
