@@ -8,7 +8,8 @@ session, which acknowledges a block when a majority of the cluster's servers has
 - To a bridge that was killed and comes back some brokers first deliver what is new, and only later what was not
   acknowledged. So a block that does not follow on what the cluster holds of its stream waits for those before it,
   for as long as they may still be delivered.
-- What is delivered again although it was stored is known by its content, and not stored twice.
+- What is delivered again although it was stored is known by its place, and where that is not known by its content,
+  and not stored twice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from monitor.cluster.jetstream import JetStream, Refused, Unanswered, connected
+from monitor.cluster.jetstream import JetStream, Refused, Stored, Unanswered, connected, time_text
 from monitor.cluster.layout import SAMPLES, samples_subject, stream_subject
 from monitor.config import Config
 from monitor.core.blocks import is_stream_name
@@ -35,6 +36,7 @@ _RETRY_S = 0.1
 _STOP_S = 2.0
 _SPOKEN_OF = 1000
 """Streams whose refusals were logged, at most."""
+_KNOWN_NS = 60 * 10**9
 _UNDER_WAY = 64
 """Deliveries that are stored at the same time; how many wait for earlier blocks is bounded by the broker."""
 
@@ -54,8 +56,8 @@ class _Line:
         self._bridge, self._stream = bridge, stream
         self._lock = asyncio.Lock()
         self._is_known = False
-        self._newest: _Place | None = None
-        """Of what the cluster holds."""
+        self._held: _Place | None = None
+        """What the cluster is known to hold of the newest run, without a hole."""
         self._early: dict[_Place, tuple[bytes, asyncio.Future[None]]] = {}
 
     async def offer_all(self, payloads: list[bytes]) -> list[asyncio.Future[None]]:
@@ -75,26 +77,38 @@ class _Line:
         """Store a block; or, where those before it are missing, keep it, and say when it is stored."""
         async with self._lock:
             if not self._is_known:
-                self._newest = await self._bridge.newest(self._stream)
+                for known in await self._bridge.newest(self._stream):
+                    self._grow(known)
                 self._is_known = True
-            place, newest = place_of(self._stream, payload), self._newest
-            if place and newest and place.run == newest.run and place.seq > newest.end:
-                if place not in self._early:
-                    self._early[place] = payload, asyncio.get_running_loop().create_future()
-                return self._early[place][1]
+            place, held = place_of(self._stream, payload), self._held
+            if place and held and place.run == held.run:
+                if place.seq > held.end:
+                    if place not in self._early:
+                        self._early[place] = payload, asyncio.get_running_loop().create_future()
+                    return self._early[place][1]
+                if held.seq <= place.seq and place.end <= held.end:
+                    return None
             await self._store(place, payload)
             await self._follow()
         return None
 
     async def _store(self, place: _Place | None, payload: bytes) -> None:
         await self._bridge.store_one(self._stream, payload, is_numbered=place is not None)
-        if place and (self._newest is None or place.run != self._newest.run or place.end > self._newest.end):
-            self._newest = place
+        if place:
+            self._grow(place)
+
+    def _grow(self, place: _Place) -> None:
+        """The cluster holds this, too."""
+        held = self._held
+        if held is None or place.run != held.run or place.seq > held.end:
+            self._held = place
+        elif place.seq >= held.seq:
+            self._held = _Place(held.run, held.seq, max(place.end, held.end))
 
     async def _follow(self) -> None:
         """Store the early blocks that are early no more."""
         for place in sorted(self._early, key=lambda early: early.seq):
-            if self._newest is None or place.run != self._newest.run or place.seq <= self._newest.end:
+            if self._held is None or place.run != self._held.run or place.seq <= self._held.end:
                 payload, stored = self._early.pop(place)
                 await self._store(place, payload)
                 stored.set_result(None)
@@ -142,15 +156,22 @@ class Bridge:
             taken()
         await asyncio.gather(*(line.wait(some, patience_s) for line, some in zip(lines, early, strict=True)))
 
-    async def newest(self, stream: str) -> _Place | None:
-        """Where the newest block that the cluster holds of a stream belongs."""
+    async def newest(self, stream: str) -> list[_Place]:
+        """Where the newest blocks that the cluster holds of a stream belong, those of a minute."""
         while True:
             try:
-                found = await self._js.last(SAMPLES, stream_subject(stream))
+                last = await self._js.last(SAMPLES, stream_subject(stream))
+                if last is None:
+                    return []
+                start: dict[str, object] = {"start_time": time_text(last.at_ns - _KNOWN_NS)}
+                found: list[Stored] = []
+                while not found or found[-1].seq < last.seq:
+                    found += await self._js.read_some(SAMPLES, stream_subject(stream), start)
+                    start = {"seq": found[-1].seq + 1} if found else start
             except Unanswered:
                 await asyncio.sleep(_RETRY_S)
             else:
-                return place_of(stream, found.data) if found else None
+                return [place for one in found if (place := place_of(stream, one.data)) is not None]
 
     async def store_one(self, stream: str, payload: bytes, *, is_numbered: bool) -> None:
         """Return when a block is stored, or refused for good."""

@@ -25,7 +25,7 @@ def node_settings(
         f'listen: "127.0.0.1:{client}"',
         f"max_payload: {MAX_MESSAGE_BYTES + _MARGIN_BYTES}",
         f"jetstream {{ store_dir: {quoted(str(folder / name))}, max_file_store: {8 * 2**30} }}",
-        f'mqtt {{ listen: "127.0.0.1:{mqtt}", ack_wait: "2s" }}',
+        f'mqtt {{ listen: "127.0.0.1:{mqtt}", ack_wait: "2s", max_ack_pending: 1024 }}',
     ]
     if routes:
         others = ", ".join(quoted(f"nats://127.0.0.1:{port}") for port in routes)
