@@ -203,6 +203,7 @@ class _Audience:
             self._socket.subscribe(topic)
         self.status: Status | None = None
         self._windows_before = -1
+        self._events = 0
         self.states: dict[str, StreamState] = {}
 
     async def _hear(self) -> None:
@@ -211,6 +212,7 @@ class _Audience:
                 case b"events":
                     event = decode_event(payload)
                     if isinstance(event, Event):
+                        self._events += 1
                         self._tell(_line(event))
                 case b"state":
                     state = decode_state(payload)
@@ -241,11 +243,13 @@ class _Audience:
         return await task
 
     def has_settled(self, sent: dict[str, int]) -> bool:
-        """Whether every sample is accounted for and no window has been inferred between two heart beats."""
+        """Whether every sample and event is accounted for, and no window was inferred between two heart beats."""
         for stream, samples in sent.items():
             state = self.states.get(stream)
             if state is None or state.ledger.received + state.ledger.missing < samples:
                 return False
+        if sum(state.events for state in self.states.values()) < self._events:
+            return False  # a stream's state from before its last event
         return self.status is not None and self.status.windows == self._windows_before
 
     def summary(self, sent: dict[str, int]) -> dict[str, Any]:
