@@ -34,13 +34,13 @@ def test_a_straight_line_is_believed_as_it_is() -> None:
 
 
 def test_a_drift_is_warned_of_before_the_limit() -> None:
-    ecg = Ecg(rate_hz=RATE_HZ, seed=4, heart_rate_bpm=[(115, 95.0), (205, 155.0)])
-    values, labels = ecg.next(round(180 * RATE_HZ))
+    ecg = Ecg(rate_hz=RATE_HZ, seed=4, heart_rate_bpm=[(75, 150.0), (115, 200.0)])
+    values, labels = ecg.next(round(110 * RATE_HZ))
     beats_s = np.array([at for at, label in labels if label == "N"]) / RATE_HZ
-    heart = Heart("a", values, RATE_HZ, "mV", beats_s, (40.0, 130.0))
+    heart = Heart("a", values, RATE_HZ, "mV", beats_s, (40.0, 180.0))
     believed, straight = warned_of([heart], load_model(find_models(None)["ecg-beats"]))
-    crossed = int(np.flatnonzero(rates_of(beats_s, 180) > 130)[0])
-    assert 125 < believed[0][0][0] < crossed - 5
+    crossed = int(np.flatnonzero(rates_of(beats_s, 110) > 180)[0])
+    assert 78 < believed[0][0][0] < crossed - 3
     assert straight[0]
 
 
