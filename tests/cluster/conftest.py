@@ -32,7 +32,7 @@ async def nodes(count, folder):
         await asyncio.gather(*(node.kill() for node in made))
 
 
-async def answering(made, seconds=20.0):
+async def answering(made, seconds=60.0):
     settings = Cluster(servers=tuple(node.url for node in made))
     async with asyncio.timeout(seconds):
         while True:
@@ -59,7 +59,7 @@ async def working(config, models, name="w1"):
         yield task
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 90)
 
 
 async def publish(js, entries):
@@ -104,7 +104,7 @@ async def told_by(js, partitions=4):
     ]
 
 
-async def caught_up(js, count, partitions=4, seconds=30.0):
+async def caught_up(js, count, partitions=4, seconds=120.0):
     """Wait until every one of `count` samples messages is committed."""
     async with asyncio.timeout(seconds):
         while True:

@@ -19,7 +19,7 @@ def test_worker_server_and_bridge_are_killed_and_nothing_is_lost():
     demo = "DEMO=--for 10 --streams 8 --json"
     done = subprocess.run(
         ["make", "--silent", "demo-cluster", f"VENV={sys.prefix}", demo, *stamps],
-        cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -217,7 +217,7 @@ async def test_killed_nodes_killed_workers_and_zombies_change_nothing(tmp_path, 
 
 
 async def make_streams_at_last(js, settings):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(Unanswered, Refused):
                 return await make_streams(js, settings)
