@@ -1,25 +1,14 @@
-"""The configuration: one TOML file into frozen structs, with where each value came from.
-
-Flags win over the environment, the environment over the file, the file over the defaults. The environment has
-one rule: MONITOR_SECTION__KEY=value sets `key` of `[section]`, MONITOR_KEY=value a key at the top. Values are
-read as TOML where they are TOML, else as text.
-
-Secrets come from files or from the environment, never from a flag, which every user of the machine can see; they
-are never shown.
-"""
+"""The configuration: frozen structs with a default for every key, checked as they are made."""
 
 from __future__ import annotations
 
 import itertools
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from monitor.core.errors import ConfigError
 from monitor.core.rules import Rule
 from monitor.core.stream import Plan
 from monitor.logs import Format, Level
@@ -309,94 +298,3 @@ def is_exposed(address: str) -> bool:
     """Whether other machines can reach a ZeroMQ socket that is bound there."""
     host = address.removeprefix("tcp://").rpartition(":")[0]
     return address.startswith("tcp://") and not (host in ("localhost", "[::1]") or host.startswith("127."))
-
-
-Origins = dict[str, str]
-
-SECRETS = frozenset({"mqtt.password"})
-HIDDEN = "(hidden)"
-
-
-def load_config(
-    path: Path | None, environment: Mapping[str, str], flags: Iterable[tuple[str, str]] = ()
-) -> tuple[Config, Origins]:
-    """Read, overlay and check; raises ConfigError that names the path of a wrong key or value.
-
-    `flags` are ("section.key", "value"). The second result says where each value that is not a default came from.
-    """
-    data, origins = _read(path) if path else ({}, {})
-    for variable in sorted(environment):
-        if variable.startswith("MONITOR_"):
-            key = variable.removeprefix("MONITOR_").lower().replace("__", ".")
-            _set(data, origins, key, environment[variable], f"environment {variable}")
-    for key, value in flags:
-        if key in SECRETS:
-            raise ConfigError(f"{key}: a flag can be seen by every user of this machine; use {key}_file instead")
-        _set(data, origins, key, value, f"flag {key}={value}")
-    try:
-        return msgspec.convert(data, Config), origins
-    except msgspec.ValidationError as error:
-        where = "the configuration" if path is None else f"{path}"
-        raise ConfigError(f"{where}: {_explain(str(error), origins)}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Origins]:
-    try:
-        data = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected TOML: {error}") from error
-    return data, {key: f"file {path}" for key, _ in _flat(data)}
-
-
-def _set(data: dict[str, Any], origins: Origins, key: str, text: str, origin: str) -> None:
-    try:
-        value = text if key in SECRETS else tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, name = key.split(".")
-    target = data
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"{origin}: expected SECTION.KEY, and `{section}` is not a section")
-    target[name] = value
-    origins[key] = origin
-
-
-def _explain(message: str, origins: Origins) -> str:
-    """Msgspec's message, with where the value came from when that was not the file."""
-    for key, origin in origins.items():
-        if not origin.startswith("file") and f"$.{key}" in message:
-            return f"{message} (from {origin})"
-    return message
-
-
-def _flat(data: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in data.items():
-        rows += _flat(value, f"{before}{key}.") if isinstance(value, dict) else [(f"{before}{key}", value)]
-    return rows
-
-
-def shown_config(config: Config) -> dict[str, Any]:
-    """The configuration as maps and lists, its secrets hidden."""
-    shown: dict[str, Any] = msgspec.to_builtins(config)
-    for secret in SECRETS:
-        section, _, key = secret.partition(".")
-        if shown[section][key]:
-            shown[section][key] = HIDDEN
-    return shown
-
-
-def sample_config() -> str:
-    """The sample configuration, deploy/monitor.toml: every key with its default, commented."""
-    here = Path(__file__).parent
-    places = (here / "monitor.toml", here.parent / "deploy" / "monitor.toml")  # installed; in a checkout
-    return next(place for place in places if place.is_file()).read_text()
-
-
-def flat_config(config: Config) -> list[tuple[str, Any]]:
-    """Every key with its value, as "section.key", secrets hidden."""
-    return _flat(shown_config(config))

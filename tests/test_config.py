@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.config import Config, load_config
+from monitor.config import Config
+from monitor.configfile import load_config
 from monitor.core.errors import ConfigError
 from monitor.core.rules import DEFAULT_RULES, Rule
 

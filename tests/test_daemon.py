@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import zmq
 
-from monitor.config import Config, load_config
+from monitor.config import Config
+from monitor.configfile import load_config
 from monitor.control import (
     Acknowledge,
     Client,

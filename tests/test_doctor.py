@@ -16,7 +16,8 @@ import tomllib
 import pytest
 
 from monitor import checkup
-from monitor.config import Config, Mqtt, load_config
+from monitor.config import Config, Mqtt
+from monitor.configfile import load_config
 from monitor.inference import find_models
 from tests.conftest import free_port
 from tests.documents import ROOT, daemon, surroundings

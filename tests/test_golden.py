@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from monitor import cli
-from monitor.config import load_config
+from monitor.configfile import load_config
 from monitor.core.blocks import Alarm, Event
 from monitor.core.engine import Engine
 from monitor.core.expected import differences, in_order, parse, row_of, text_of

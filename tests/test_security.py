@@ -17,7 +17,8 @@ import pytest
 import trustme
 import zmq
 
-from monitor.config import Config, Mqtt, load_config
+from monitor.config import Config, Mqtt
+from monitor.configfile import load_config
 from monitor.control import Acknowledge, Client, GetStatus, Overview
 from monitor.core.blocks import Alarm
 from monitor.core.errors import ConfigError, MonitorError, Unreachable

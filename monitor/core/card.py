@@ -162,8 +162,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     score_steps: int = 0
     """forecast: a deviation is the mean over so many steps; 0: the largest within a hop."""
     tail: float = 0.08
-    """forecast: shape of the tail that a false-alarm budget takes deviations to have before a stream's own is known:
-    0 is exponential, more is heavier (monitor.core.budget)."""
+    """forecast: shape of the tail that a false-alarm budget takes deviations to have before it knows a stream's
+    own: 0 is exponential, more is heavier (monitor.core.budget)."""
 
     second: Second | None = None
     """beats: the second tier; None where the first one decides."""

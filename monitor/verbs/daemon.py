@@ -60,7 +60,7 @@ def check(path: Path | None, settings: tuple[str, ...]) -> None:
 @click.option("--sample", is_flag=True, help="Print a file to begin with instead: every key, explained.")
 def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bool, sample: bool) -> None:
     """Print the configuration that `monitor run` would use with the same options."""
-    from monitor.config import flat_config, sample_config, shown_config
+    from monitor.configfile import flat_config, sample_config, shown_config
 
     if sample:
         click.echo(sample_config(), nl=False)

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from monitor.config import Config, Origins, load_config
+from monitor.config import Config
+from monitor.configfile import Origins, load_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

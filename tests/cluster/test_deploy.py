@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from monitor.cli import cli
-from monitor.config import load_config
+from monitor.configfile import load_config
 from monitor.natsserver import find_server
 
 pytestmark = pytest.mark.broker

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from monitor.cluster.shard import Clock, Entry, Shard, build_engine
-from monitor.config import load_config
+from monitor.configfile import load_config
 from monitor.control import Acknowledge, SetBudget
 from monitor.core.blocks import Alarm, Event, State
 from monitor.core.expected import differences, in_order, parse, row_of

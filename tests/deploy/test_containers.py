@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from monitor.cli import cli
-from monitor.config import load_config
+from monitor.configfile import load_config
 from tests.conftest import free_port, wait_until
 from tests.deploy.dockerfile import environment, stages
 from tests.documents import ROOT

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from monitor.config import load_config
+from monitor.configfile import load_config
 from tests.conftest import wait_until
 from tests.documents import ROOT, surroundings
 

@@ -18,7 +18,7 @@ import msgspec
 from monitor import control
 from monitor.cluster.frozen import freeze, thaw
 from monitor.cluster.shard import build_engine
-from monitor.config import load_config, shown_config
+from monitor.configfile import load_config, shown_config
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError, ModelError, MonitorError, RecordingError, SchemaError
 from monitor.core.evidence import Evidence

@@ -13,7 +13,7 @@ import aiomqtt
 import msgspec
 import pytest
 
-from monitor.config import load_config
+from monitor.configfile import load_config
 from monitor.core.errors import ConfigError
 from monitor.core.wire import LedgerCounts, Status, StreamState
 from monitor.outlets import open_outlet
