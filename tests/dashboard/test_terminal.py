@@ -266,13 +266,16 @@ async def test_a_server_of_dashboards_that_is_killed_leaves_none_of_them(tmp_pat
                     break
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.05)
-            drawn = 0
-            while drawn < 4096:
-                drawn += len((await stream.receive()).data or b"")
-            children = children_of(server.pid)
-            assert len(children) >= 3  # who opened the recording, a daemon, a dashboard
-            server.kill()
-            server.wait()
+            try:
+                drawn = 0
+                while drawn < 4096:
+                    drawn += len((await stream.receive()).data or b"")
+                children = children_of(server.pid)
+                assert len(children) >= 3  # who opened the recording, a daemon, a dashboard
+                server.kill()
+                server.wait()
+            finally:
+                await stream.close()
             await eventually(lambda: not any(runs(pid) for pid in children), "their end")
     finally:
         server.kill()
