@@ -31,6 +31,7 @@ from monitor.logs import JsonLines
 from monitor.metrics import Metric, exposition
 from monitor.notify import Notifier
 from monitor.outlets import open_outlet
+from monitor.pipeline import Pipeline
 from monitor.reload import merge
 from monitor.senders import send
 from tests.conftest import eventually, free_port, wait_until
@@ -159,7 +160,7 @@ def fetch(url):
         return error.code, error.read().decode()
 
 
-async def test_metrics_and_health_over_http(tmp_path, models):  # noqa: F811
+async def test_metrics_and_health_over_http(tmp_path, models, monkeypatch):  # noqa: F811
     config = settings(
         tmp_path,
         http={"listen": "127.0.0.1:0"},
@@ -177,9 +178,9 @@ async def test_metrics_and_health_over_http(tmp_path, models):  # noqa: F811
         status, body = await asyncio.to_thread(fetch, f"{at}/readyz")
         assert (status, json.loads(body)["problems"]) == (503, ["no MQTT broker at 127.0.0.1:1"])
         assert (await asyncio.to_thread(fetch, f"{at}/other"))[0] == 404
-        daemon.pipeline._turn_began_s = 1e-9  # a turn that began when the machine did
-        assert "stuck" in (await asyncio.to_thread(fetch, f"{at}/healthz"))[1]
-        daemon.pipeline._turn_began_s = 0.0
+        with monkeypatch.context() as patch:
+            patch.setattr(Pipeline, "busy_s", 1e9)  # a turn that began when the machine did
+            assert "stuck" in (await asyncio.to_thread(fetch, f"{at}/healthz"))[1]
     samples = dict(re.findall(r"^(foretrace_\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE))
     assert float(samples['foretrace_samples_received_total{stream="sine/1"}']) == 500
     assert float(samples['foretrace_samples_missing_total{stream="sine/1"}']) == 0
