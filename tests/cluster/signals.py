@@ -48,8 +48,8 @@ def entries(streams: list[str], seconds: float, *, drop=()) -> list[Entry]:
 
 
 def told(outcomes) -> list[dict]:
-    """What was said, in the order of data time."""
-    rows = [msgspec.to_builtins(n) for o in outcomes for n in (*o.notices, *o.beats)]
+    """What was said, in the order of data time; not of silence, which is as long as this machine is slow."""
+    rows = [msgspec.to_builtins(n) for o in outcomes for n in (*o.notices, *o.beats) if n.label != "stale"]
     return sorted(
         rows, key=lambda r: (r.get("changed_ns", r.get("t_ns")), r["stream"], r.get("what", ""), r["label"])
     )

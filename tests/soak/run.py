@@ -53,8 +53,9 @@ class Soak:
         Faults.place_model(self.folder / "models")
         rule = f'[{{name = "sine/*", models = ["{MODEL}"], rate_hz = {RATE_HZ}}}]'
         daemon = Process(
-            self.folder, mqtt__host="127.0.0.1", mqtt__port=cable.port, mqtt__reconnect_max_s=0.5, streams=rule,
-            models=self.folder / "models", state__checkpoint_s=1.0, feed__queue=1000,
+            self.folder, mqtt__host="127.0.0.1", mqtt__port=cable.port, mqtt__reconnect_max_s=0.5,
+            mqtt__redelivery_s=60, streams=rule, models=self.folder / "models", state__checkpoint_s=1.0,
+            feed__queue=1000,
         )  # fmt: skip
         faults = Faults(self.folder, daemon, broker, cable, self.rng)
         tasks: list[asyncio.Task[object]] = []
