@@ -9,7 +9,8 @@ import pytest
 
 from tests.documents import DAEMON, ROOT, check_training_command, commands, daemon, run, surroundings
 
-pytestmark = pytest.mark.slow
+# In one process and in their order: what one command shows, another has brought about.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("readme")]
 
 README = (ROOT / "README.md").read_text()
 SAMPLES_README = (ROOT / "sample_streams" / "README.md").read_text()
