@@ -92,10 +92,15 @@ def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
 
 
 def card_summary(model: Model) -> dict[str, object]:
-    """The card without its known answer, which is for machines."""
-    return {name: getattr(model.card, name) for name in model.card.__struct_fields__ if name != "known_answer"} | {
-        "path": model.path
-    }
+    """The card without its known answers, which are for machines."""
+    summary = _without_answers(msgspec.to_builtins(model.card))
+    return {**summary, "path": model.path}
+
+
+def _without_answers(card: dict[str, Any]) -> dict[str, Any]:
+    """The second tier has one as well."""
+    kept = {key: value for key, value in card.items() if key != "known_answer"}
+    return {key: _without_answers(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 class Reloader:
