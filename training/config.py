@@ -15,7 +15,7 @@ import msgspec
 from monitor.core.card import Task
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ConfigError
-from monitor.core.rhythm import RATE_HZ
+from training.config_checks import check
 from training.shape import ModelShape, SecondShape
 from training.sources import Feedback, Minutes, RecordingData, RecordsData, SimulatedData, SymbolsData
 
@@ -107,7 +107,7 @@ def load_config(path: Path | None, sets: Sequence[str] = (), base: dict[str, Any
         config = msgspec.convert(tree, FitConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {error}") from error
-    _check(config, where)
+    check(config, where)
     return config
 
 
@@ -188,129 +188,3 @@ def value_of(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _check(config: FitConfig, where: str) -> None:
-    model, train = config.model, config.train
-    quiet = config.task == "forecast"
-    symbols = isinstance(config.data, SymbolsData)
-    losses = ("usual", "mse", "huber", "pinball") if quiet else ("usual", "cross-entropy")
-    problems = [
-        (config.seed >= 0, "seed", "0 or more", config.seed),
-        (model.rate_hz >= 0, "model.rate_hz", "0 or more", model.rate_hz),
-        (1 <= model.layers <= 4, "model.layers", "1 to 4", model.layers),
-        (1 <= model.hidden <= 512, "model.hidden", "1 to 512", model.hidden),
-        (2 <= model.window <= 4096, "model.window", "2 to 4096", model.window),
-        (1 <= model.samples_per_step <= 64, "model.samples_per_step", "1 to 64", model.samples_per_step),
-        (1 <= model.hop <= model.window, "model.hop", "1 to model.window", model.hop),
-        (not quiet or 1 <= model.horizon <= 4096, "model.horizon", "1 to 4096 for a forecast", model.horizon),
-        (quiet or symbols or len(model.classes) >= 2, "model.classes", "two or more names", model.classes),
-        (
-            0 <= model.direct <= train.first_step * model.samples_per_step,
-            "model.direct",
-            "0 to train.first_step steps",
-            model.direct,
-        ),
-        (0 < model.coverage < 1, "model.coverage", "above 0 and below 1", model.coverage),
-        (0 <= model.score_steps <= model.window, "model.score_steps", "0 to model.window", model.score_steps),
-        (0 <= model.delay < train.first_step, "model.delay", "0 to less than train.first_step", model.delay),
-        (
-            0 <= model.label_steps <= train.first_step,
-            "model.label_steps",
-            "0 to train.first_step",
-            model.label_steps,
-        ),
-        (1 <= train.first_step <= model.window, "train.first_step", "1 to model.window", train.first_step),
-        (train.epochs >= 1, "train.epochs", "1 or more", train.epochs),
-        (train.batch >= 1, "train.batch", "1 or more", train.batch),
-        (train.hop >= 1, "train.hop", "1 or more", train.hop),
-        (
-            len(train.class_weights) in (0, len(model.classes)),
-            "train.class_weights",
-            "one for each class",
-            "others",
-        ),
-        (
-            config.task != "beats" or isinstance(config.data, RecordsData),
-            "data.source",
-            "'records' for beats",
-            "other",
-        ),
-        (
-            config.second is None or (config.task == "beats" and model.rate_hz == RATE_HZ),
-            "second",
-            f"a second tier of a beats model only, at model.rate_hz = {RATE_HZ:g}",
-            "one of another",
-        ),
-        (
-            (config.second is not None) == bool(isinstance(config.data, RecordsData) and config.data.folds),
-            "data.folds",
-            "folds if there is a [second] tier, and only then",
-            "the other way round",
-        ),
-        (
-            config.second is None or len(config.second.class_weights) == len(model.classes) + 1,
-            "second.class_weights",
-            "one for each class, and one for no beat",
-            "others",
-        ),
-        (
-            config.labels is None or (config.task != "beats" and not symbols and not train.stateful),
-            "labels",
-            "a forecaster, or a classifier of windows, that is not stateful",
-            "another",
-        ),
-        (config.labels is None or 0 < config.labels.share < 1, "labels.share", "above 0 and below 1", "others"),
-        (0 <= train.rare_share <= 1, "train.rare_share", "0 to 1", train.rare_share),
-        (train.epoch_windows >= 1, "train.epoch_windows", "1 or more", train.epoch_windows),
-        (train.patience >= 1, "train.patience", "1 or more", train.patience),
-        (train.learning_rate > 0, "train.learning_rate", "above 0", train.learning_rate),
-        (train.clip >= 0, "train.clip", "0 or more", train.clip),
-        (train.loss in losses, "train.loss", f"one of {', '.join(losses)} for {config.task}", train.loss),
-        (0 <= train.weight_decay < 1, "train.weight_decay", "0 to less than 1", train.weight_decay),
-        (0 <= train.forget <= 1, "train.forget", "0 to 1", train.forget),
-        (1 <= model.embedding <= 512, "model.embedding", "1 to 512", model.embedding),
-        (not symbols or config.task == "classify", "task", "'classify' for symbols", config.task),
-        (
-            not symbols or (model.samples_per_step, model.scaling, model.rate_hz) == (1, "fixed", 0.0),
-            "model",
-            "samples_per_step, scaling and rate_hz left alone for symbols",
-            "others",
-        ),
-        (not symbols or config.conditioning == Conditioning(), "conditioning", "none for symbols", "some"),
-        (
-            not train.stateful or (model.scaling == "fixed" and not train.rare_share),
-            "train.stateful",
-            "fixed model.scaling and no train.rare_share",
-            "others",
-        ),
-    ]
-    problems += _pooling_problems(config, symbols=symbols)
-    for holds, key, expected, got in problems:
-        if not holds:
-            raise ConfigError(f"{where}: {key}: expected {expected}, got {got}")
-
-
-def _pooling_problems(config: FitConfig, *, symbols: bool) -> list[tuple[bool, str, str, Any]]:
-    model, train = config.model, config.train
-    pooled = model.pool == "odds"
-    return [
-        (
-            not pooled or (config.task == "classify" and not symbols),
-            "model.pool",
-            "'last' for this task",
-            model.pool,
-        ),
-        (
-            not pooled or train.first_step == model.window,
-            "train.first_step",
-            "model.window, as model.pool = 'odds' asks for the whole window",
-            train.first_step,
-        ),
-        (not pooled or not train.stateful, "train.stateful", "false with model.pool = 'odds'", True),
-        (pooled or not model.bidirectional, "model.bidirectional", "false without model.pool = 'odds'", True),
-        (pooled or not model.frame, "model.frame", "0 without model.pool = 'odds'", model.frame),
-        (0 <= model.frame <= model.window, "model.frame", "0 to model.window", model.frame),
-        (not model.frame or model.samples_per_step == 1, "model.samples_per_step", "1 with model.frame", "more"),
-        (1 <= model.frame_hop <= max(model.frame, 1), "model.frame_hop", "1 to model.frame", model.frame_hop),
-    ]
