@@ -22,6 +22,7 @@ import numpy as np
 from monitor.core.card import Card
 from monitor.core.errors import ConfigError, ModelError
 from monitor.core.leapfrog import Leapfrog
+from monitor.core.stream import Plan
 from monitor.inference import Model, find_models, load_model
 from monitor.recordings import Recording
 from training.both_ways import differences
@@ -156,7 +157,9 @@ def _drive(
         column = recording.values[:, : model.card.channels]
         if not np.isfinite(column).any() or np.nanmin(column) == np.nanmax(column):
             raise ConfigError(f"{recording.name}: expected a signal, got no values or a constant")
-    return drive(model, recordings, block_samples, lead, leapfrog=leapfrog)
+    # Of two leads one is enough, as the monitor is usually told; a model of one is judged on the lead it is shown.
+    plan = Plan(any_lead=model.card.task == "beats" and model.card.channels > 1)
+    return drive(model, recordings, block_samples, lead, leapfrog=leapfrog, plan=plan)
 
 
 def _evidence(judged: Judged, card: Card) -> Evidence:

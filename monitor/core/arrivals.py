@@ -84,9 +84,16 @@ class Arrivals:
 def _feed_sound(
     lane: Lane, slots: Ints, values: Floats, rate_hz: float, marks: Ints, pieces: Sequence[Sound]
 ) -> None:
-    """Of one stream, whose signal is not sound throughout: what a lane should see."""
+    """Of one stream, whose signal is not sound throughout: what a lane should see.
+
+    A lane of more channels than there are sound leads sees the same lead more than once: two leads that are alike
+    tell a model of two what the one tells a model of one.
+    """
     for piece in pieces:
         if piece.anew_ns is not None:
             lane.start(int(slots[0]), rate_hz, piece.anew_ns)
         if piece.begin < piece.end:
-            lane.feed(slots, values[:, piece.begin : piece.end, piece.lead :], marks)
+            sound = values[:, piece.begin : piece.end]
+            if piece.leads:
+                sound = sound[:, :, np.resize(piece.leads, lane.card.channels)]
+            lane.feed(slots, sound, marks)

@@ -241,8 +241,13 @@ class Intake:
         stream.last = np.full(0, np.nan, np.float32)
         if stream.slot in self.arrivals:
             self.arrivals.flush()  # what came before the break still belongs to the old segment
-        leads = len(stream.channels) if stream.plan.any_lead and stream.width == 1 else 1
-        self.arrivals.quality.start(stream.slot, rate_hz, t_ns, is_on=stream.plan.quality, leads=leads)
+        is_any = stream.plan.any_lead and all(
+            lane.card.channels == 1 or lane.card.task == "beats" for lane in stream.lanes
+        )  # what is forecast of a lead is not true of another
+        leads, heard = (len(stream.channels), stream.width) if is_any else (1, 1)
+        self.arrivals.quality.start(
+            stream.slot, rate_hz, t_ns, is_on=stream.plan.quality, leads=leads, heard=heard
+        )
         for lane in stream.lanes:
             lane.start(stream.slot, rate_hz, t_ns)
 

@@ -56,8 +56,8 @@ class Sound(NamedTuple):
     end: int
     anew_ns: int | None
     """Time of the first one, where a fault lies before it and windows begin anew."""
-    lead: int = 0
-    """The channel to look at."""
+    leads: tuple[int, ...] = ()
+    """The channels to look at, fewer than usual where too few are sound; none given: the first ones, as usual."""
 
 
 class Quality:
@@ -76,8 +76,10 @@ class Quality:
         """Streams of which nothing can be looked at."""
         self.leads = np.ones(capacity, np.int64)
         """How many channels can stand in for each other."""
-        self._lead = np.zeros(capacity, np.int64)
-        """The one that is looked at."""
+        self._heard = np.ones(capacity, np.int64)
+        """How many of these are looked at at a time."""
+        self._instead: dict[int, tuple[int, ...]] = {}
+        """Those that are, of streams that do without one of the first."""
         self.base = np.zeros(capacity, np.int64)
         """Sample of the segment at which what is sound last began."""
         self._is_on = np.ones(capacity, np.bool_)
@@ -86,14 +88,18 @@ class Quality:
         """(streams,) samples of each one's segment, by slot: as many as have been looked at."""
         return self._index[:streams].copy()
 
-    def start(self, slot: int, rate_hz: float, t_ns: int, *, is_on: bool = True, leads: int = 1) -> None:
+    def start(
+        self, slot: int, rate_hz: float, t_ns: int, *, is_on: bool = True, leads: int = 1, heard: int = 1
+    ) -> None:
         """Begin a new segment of the stream in `slot`, all of whose samples are in; its first lies at `t_ns`.
 
-        `is_on` says whether faults are looked for in it. Of several `leads` one is enough: while the one that is
-        looked at is at fault, another one is.
+        `is_on` says whether faults are looked for in it. Of several `leads` the first `heard` are looked at; while
+        one of them is at fault another one is, in its place, or fewer, down to one.
         """
-        self._is_on[slot], self.leads[slot] = is_on, leads
-        self._lead[slot] %= leads
+        self._is_on[slot] = is_on
+        if (leads, heard) != (self.leads[slot], self._heard[slot]):
+            self.leads[slot], self._heard[slot] = leads, heard
+            self._instead.pop(slot, None)
         if self._index[slot]:
             self._end(slot, self._newest_ns(slot), range(_STALE))
         for channel in self._channels:
@@ -117,9 +123,9 @@ class Quality:
         first = self._index[slots]
         self._index[slots] += values.shape[1]
         changes = [change for change in self._look(slots, values, rate_hz) if self._is_on[slots[change[0]]]]
-        rows = {change[0] for change in changes} | set(np.flatnonzero(self._lead[slots]).tolist())
-        if self._faulty:
-            rows |= set(np.flatnonzero(np.isin(slots, list(self._faulty))).tolist())
+        rows = {change[0] for change in changes}
+        if self._faulty or self._instead:
+            rows |= set(np.flatnonzero(np.isin(slots, [*self._faulty, *self._instead])).tolist())
         sound = {
             row: self._cut(int(slots[row]), int(first[row]), values.shape[1], [c for c in changes if c[0] == row])
             for row in sorted(rows)
@@ -132,16 +138,17 @@ class Quality:
         """What is sound of `samples` of a stream, the first of which is the `first` of its segment."""
         found, begin, anew_ns = [], 0, None
         for _, at, fault, begins, channel in changes:
-            was, lead = slot in self._faulty, int(self._lead[slot])
+            was, leads = slot in self._faulty, self._instead.get(slot, ())
             self._change(slot, first + at, fault, channel, begins=begins)
             now, after = slot in self._faulty, at + int(begins)
-            if not was and (now or self._lead[slot] != lead):
-                found.append(Sound(begin, after, anew_ns, lead))
-            if not now and (was or self._lead[slot] != lead):
+            others = self._instead.get(slot, ()) != leads
+            if not was and (now or others):
+                found.append(Sound(begin, after, anew_ns, leads))
+            if not now and (was or others):
                 begin, anew_ns = after, self._time_ns(slot, first + after)
                 self.base[slot] = first + after
         if slot not in self._faulty:
-            found.append(Sound(begin, samples, anew_ns, int(self._lead[slot])))
+            found.append(Sound(begin, samples, anew_ns, self._instead.get(slot, ())))
         return found
 
     def _look(self, slots: Ints, values: Floats, rate_hz: float) -> list[_Found]:
@@ -184,16 +191,22 @@ class Quality:
         self._choose(slot)
 
     def _choose(self, slot: int) -> None:
-        """Which channel to look at, and whether there is one."""
+        """Which channels to look at, and whether there are any."""
         spans = self._spans.get(slot, ())
         bad = {span.channel for span in spans if span.end_ns == _ALWAYS and span.fault != _STALE}
-        if self.leads[slot] > 1 and int(self._lead[slot]) in bad:
-            good = set(range(int(self.leads[slot]))) - bad
-            self._lead[slot] = min(good, default=self._lead[slot])
-        if int(self._lead[slot]) in bad or (bad and self.leads[slot] == 1):
+        leads, heard = int(self.leads[slot]), int(self._heard[slot])
+        usual = tuple(range(heard))
+        now = self._instead.get(slot, usual)
+        if len(now) < heard or not bad.isdisjoint(now):  # else there is no need to look at others
+            now = tuple(channel for channel in range(leads) if channel not in bad)[:heard]
+        if not now or (bad and leads == 1):
             self._faulty.add(slot)
         else:
             self._faulty.discard(slot)
+        if now in ((), usual) or leads == 1:
+            self._instead.pop(slot, None)
+        else:
+            self._instead[slot] = now
 
     def _on(self, slot: int) -> list[int]:
         """The faults that are on."""

@@ -60,7 +60,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Whether flat lines, leads that are off and saturation are looked for, and what else they look like is kept
     back while they last."""
     any_lead: bool = False
-    """Channels are leads of one signal: while the first is at fault, models of one channel look at another."""
+    """Channels are leads of one signal: while one that is looked at is at fault, models of one channel and beat
+    models look at another, or at fewer."""
     stale_s: float = 1.5
     """A stream of which nothing has come for so long is stale; one that sends seldom, after three times as long as
     it usually waits. 0 says never."""

@@ -264,3 +264,43 @@ def test_while_one_lead_is_off_another_is_looked_at(make_card, size):
     assert [label for label, _ in events(told)] == ["lead-off"]  # one alarm, as long as any lead is off
     over = [n.changed_ns / NS for n in told if isinstance(n, Alarm) and n.state == "cleared"]
     assert over == [2000 / SLOW + 1]
+
+
+@pytest.mark.parametrize("size", [1, 50, 3000])
+@pytest.mark.parametrize(
+    ("leads", "expected"),
+    [(2, ["01", "00", "01", "11", "01", "", "01"]), (3, ["01", "02", "02", "12", "12", "", "01"])],
+)
+def test_a_beat_model_of_two_leads_hears_two_that_are_sound_or_one_twice(make_card, leads, expected, size):
+    levels = 100 * np.arange(leads)
+    values = np.stack([level + noisy(2800, i) for i, level in enumerate(levels)], axis=1)
+    values[400:800, 1] = values[1200:1600, 0] = values[2000:2400] = 7.0
+    heard = []
+
+    def model(batch):
+        for t_ns, window in zip(batch.t_ns.tolist(), batch.windows, strict=True):
+            lead = np.abs(window.round(-2) / 100).astype(int)  # (time, channel)
+            pair = "".join(map(str, lead[0])) if (lead == lead[0]).all() else "torn"
+            heard.append((round(t_ns / NS * SLOW), pair))
+        return {"beat": np.zeros((len(batch), 1)), "probabilities": np.tile([1.0, 0.0], (len(batch), 1))}
+
+    card, plan = make_card("beats", channels=2), Plan(models=("m",), any_lead=True)
+    engine = Engine({"m": card}, lambda _: plan, max_streams=1)
+    for at in range(0, len(values), size):
+        engine.push(Block("s", values[at : at + size], "r", at, round(at * NS / SLOW), SLOW), 0, 0)
+        while (batch := engine.ready("m", 64)) is not None:
+            engine.conclude(batch, model(batch))
+    # A fault is known 30 samples after it began; a window is full 10 samples later.
+    told = [{pair for at, pair in heard if begin + 45 < at < begin + 400} for begin in range(0, 2800, 400)]
+    assert told == [{pair} if pair else set() for pair in expected]
+
+
+def test_a_forecaster_of_two_channels_never_takes_one_for_the_other(make_card):
+    values = np.stack((noisy(1000), 100 + noisy(1000, 1)), axis=1)
+    values[500:, 1] = 7.0
+    plan = Plan(models=("m",), any_lead=True)
+    engine = Engine({"m": make_card(channels=2)}, lambda _: plan, max_streams=1)
+    engine.push(Block("s", values, "r", 0, 0, SLOW), 0, 0)
+    batch = engine.ready("m", 999)
+    assert batch is not None
+    assert (batch.t_ns.max() / NS * SLOW) <= 530

@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.core.blocks import Floats, Ints
+from monitor.core.blocks import NS, Floats, Ints
 from monitor.core.conditioning import Conditioner
+from monitor.core.ecg import Ecg
 from monitor.core.signals import NoisySine
+from monitor.core.stream import Plan
 from monitor.core.windows import Windows
 from monitor.inference import Model, load_model
-from monitor.recordings import read_recording
+from monitor.recordings import Recording, read_recording
 from training.config import flat, load_config
 from training.judged import drive
 from training.metrics import count_events, forecast_figures
@@ -118,3 +120,16 @@ def test_beats_of_a_record_and_what_the_card_says_of_patients_left_out() -> None
     assert card.metrics["beat_f1"] > 0.996
     assert 0.7 < card.metrics["V_f1"] < 0.9
     assert "without the patients that were judged" in card.source.validation
+
+
+def test_while_one_lead_is_at_fault_the_model_of_two_says_what_that_of_one_says() -> None:
+    seen, _ = Ecg(seed=3, pvcs_per_minute=8).next(360 * 60)
+    leads = np.concatenate((seen, -0.6 * seen + 0.2 * np.roll(seen, 5)), axis=1)
+    leads[360 * 20 : 360 * 40, 0] = 5.0
+    recording = Recording("two leads", 360.0, ("MLII", "V1"), "mV, mV", leads, np.zeros(0, np.int64), (), 0)
+    told = {}
+    for name in ("ecg-beats", "ecg-beats-2"):
+        [judged] = drive(load_model(MODELS / f"{name}.onnx"), [recording], plan=Plan(any_lead=True))
+        told[name] = [(beat.t_ns, beat.label) for _, beat in judged.beats if 20 < beat.t_ns / NS < 40]
+    assert len(told["ecg-beats"]) > 15
+    assert told["ecg-beats-2"] == told["ecg-beats"]

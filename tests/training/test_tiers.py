@@ -107,6 +107,9 @@ def test_two_leads_are_heard_by_one_network_side_by_side() -> None:
     assert torch.allclose(told["beat"], first["beat"], atol=1e-6)
     odds = (first["probabilities"].log() + second["probabilities"].log()) / 2
     assert torch.allclose(told["probabilities"], torch.softmax(odds, dim=-1), atol=1e-6)
+    with torch.no_grad():  # of one lead heard twice it says what the model of one says of it
+        twice = both.outputs(windows[..., [1, 1]])
+    assert all(torch.allclose(twice[name], second[name], atol=1e-6) for name in second)
     with pytest.raises(ConfigError, match="of one lead that finds beats; got tiny-beats-2"):
         hear_both(both)
 
