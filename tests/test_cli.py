@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 
 import msgspec
@@ -24,6 +18,7 @@ import zmq
 from monitor.cli import VERBS
 from monitor.control import Client, GetStatus, Overview
 from tests.conftest import wait_until
+from tests.terminals import on_a_terminal
 
 ROOT = Path(__file__).parents[1]
 
@@ -180,8 +175,10 @@ def test_it_stays_up_whatever_comes_and_goes(daemon, tmp_path):
         stranger.recv()
         stranger.send_multipart([b"signals/sine/1/samples", b"\x00 not a block"])
         wait_until(lambda: ledger_of(daemon).get("refused") == 1, "the refusal")
-    watch = ["watch", "--feed", f"{daemon.at}/f", "--control", f"{daemon.at}/c"]
-    assert in_a_terminal(watch, until=b"sine/1", then=b"q") == 0
+    with on_a_terminal("watch", "--feed", f"{daemon.at}/f", "--control", f"{daemon.at}/c") as terminal:
+        terminal.read_until(b"sine/1")
+        terminal.type(b"q")
+        assert terminal.ended() == 0
     sent = json.loads(monitor("simulate", "--for", 10, "--speed", 0, *to).stdout)
     wait_until(lambda: ledger_of(daemon).get("runs") == 3, "the third run")
     wait_until(lambda: ledger_of(daemon)["received"] >= sent["samples"], "its samples")
@@ -196,31 +193,3 @@ def ledger_of(daemon, stream="sine/1") -> dict[str, int]:
 
     states = asyncio.run(ask()).streams
     return next((msgspec.to_builtins(s.ledger) for s in states if s.stream == stream), {})
-
-
-def in_a_terminal(arguments, *, until: bytes, then: bytes, size=(24, 80), seconds=30) -> int:
-    """Run a command on a terminal of its own, type `then` once `until` is on the screen; its exit code."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "monitor", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    shown, typed, deadline = b"", False, time.monotonic() + seconds
-    try:
-        while process.poll() is None:
-            assert time.monotonic() < deadline, f"no {until!r} on the screen, or no end: ...{shown[-600:]!r}"
-            if select.select([ours], [], [], 0.05)[0]:
-                try:
-                    shown += os.read(ours, 65536)
-                except OSError:  # the terminal is gone
-                    break
-            if until in shown and not typed:
-                os.write(ours, then)
-                typed = True
-        return process.wait(5)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)

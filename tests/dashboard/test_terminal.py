@@ -7,105 +7,59 @@ import base64
 import contextlib
 import json
 import os
-import pty
-import select
 import shlex
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import termios
 import time
 import uuid
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import eventually, wait_until
+from tests.conftest import eventually, free_port, wait_until
 from tests.dashboard.conftest import until
 from tests.processes import children_of, runs
+from tests.terminals import DEADLINE_S, on_a_terminal
 
-DEADLINE_S = 60.0
 SAMPLES = Path(__file__).parents[2] / "sample_streams"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def start(
-    *arguments: str, columns: int = 80, rows: int = 24, **environment: str
-) -> tuple[subprocess.Popen[bytes], int, int, list]:
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    modes = termios.tcgetattr(theirs)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "monitor", "watch", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True, env={**os.environ, "TERM": "xterm-256color", **environment},
-    )  # fmt: skip
-    return process, ours, theirs, modes
-
-
-def read_until(terminal: int, wanted: bytes) -> bytes:
-    data, end = b"", time.monotonic() + DEADLINE_S
-    while wanted not in data:
-        assert time.monotonic() < end, data[-2000:]
-        data += read(terminal)
-    return data
-
-
-def read(terminal: int) -> bytes:
-    """What there is within a moment."""
-    return os.read(terminal, 65536) if select.select([terminal], [], [], 0.1)[0] else b""
 
 
 @pytest.mark.parametrize("how", ["q", "ctrl+c", "SIGTERM"])
 def test_quitting_leaves_the_terminal_clean(how):
     nobody = "tcp://127.0.0.1:1"
-    process, terminal, theirs, modes = start("--feed", nobody, "--control", nobody)
-    try:
-        data = read_until(terminal, b"DISCONNECTED")
+    with on_a_terminal("watch", "--feed", nobody, "--control", nobody) as terminal:
+        data = terminal.read_until(b"DISCONNECTED")
         assert b"\x1b[?1049h" in data
         if how == "SIGTERM":
-            process.send_signal(signal.SIGTERM)
+            terminal.process.send_signal(signal.SIGTERM)
         else:
-            os.write(terminal, b"q" if how == "q" else b"\x03")
-        rest = read_until(terminal, b"\x1b[?25h")
-        assert process.wait(DEADLINE_S) == 0
+            terminal.type(b"q" if how == "q" else b"\x03")
+        rest = terminal.read_until(b"\x1b[?25h")
+        assert terminal.ended() == 0
         assert b"\x1b[?1049l" in rest
         assert b"\x1b[?1003l" in rest  # the mouse is the terminal's again
         assert b"Traceback" not in rest
-        assert termios.tcgetattr(theirs) == modes
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(terminal)
-        os.close(theirs)
+        assert terminal.is_restored()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find the children")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_recording_that_is_looked_at_leaves_no_process_however_it_ends(tmp_path, how):
     recording = str(SAMPLES / "noisy-sine.csv")
-    process, terminal, theirs, _ = start("--file", recording, TMPDIR=str(tmp_path))
-    try:
-        read_until(terminal, b"RECORDING")
-        children = children_of(process.pid)
-        assert (
-            len([pid for pid in children if runs(pid)]) >= 2
-        )  # a daemon and a dashboard; the sender may have ended
-        process.send_signal(how)
-        wait_until(lambda: read(terminal) is not None and not any(runs(pid) for pid in children), "their end")
-        process.wait(DEADLINE_S)
+    with on_a_terminal("watch", "--file", recording, TMPDIR=str(tmp_path)) as terminal:
+        terminal.read_until(b"RECORDING")
+        children = children_of(terminal.process.pid)
+        # a daemon and a dashboard; the sender may have ended
+        assert len([pid for pid in children if runs(pid)]) >= 2
+        terminal.process.send_signal(how)
+        # Read meanwhile, or a dashboard would wait for that.
+        wait_until(lambda: terminal.read() is not None and not any(runs(pid) for pid in children), "their end")
+        terminal.ended()
         if how is not signal.SIGKILL:  # then nobody is left to remove its folder
             assert list(tmp_path.iterdir()) == []
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(terminal)
-        os.close(theirs)
 
 
 @pytest.fixture
@@ -181,12 +135,6 @@ class Browser:
 
     async def value(self, expression: str):
         return (await self.ask("Runtime.evaluate", expression=expression))["result"].get("value")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.mark.slow
