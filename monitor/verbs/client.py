@@ -10,22 +10,12 @@ import click
 import msgspec
 
 from monitor.verbs.export import export
-from monitor.verbs.options import as_json, key_option
+from monitor.verbs.options import as_json, control_option, key_option
 
 if TYPE_CHECKING:
     from monitor.core.blocks import Alarm
 
 T = TypeVar("T")
-
-CONTROL = "tcp://127.0.0.1:5557"
-
-control_option = click.option(
-    "--control",
-    default=CONTROL,
-    show_default=True,
-    envvar="MONITOR_FEED__CONTROL",
-    help="Where the daemon answers.",
-)
 
 
 @click.group(invoke_without_command=True)

@@ -51,6 +51,28 @@ def as_json(command: F) -> F:
     return click.option("--json", "json_", is_flag=True, help="Print JSON.")(command)
 
 
+def feed_option(command: F) -> F:
+    """--feed."""
+    return click.option(
+        "--feed",
+        default="tcp://127.0.0.1:5556",
+        show_default=True,
+        envvar="MONITOR_FEED__PUBLISH",
+        help="Where the daemon publishes.",
+    )(command)
+
+
+def control_option(command: F) -> F:
+    """--control."""
+    return click.option(
+        "--control",
+        default="tcp://127.0.0.1:5557",
+        show_default=True,
+        envvar="MONITOR_FEED__CONTROL",
+        help="Where the daemon answers.",
+    )(command)
+
+
 def key_option(command: F) -> F:
     """--key FILE, for clients of a daemon that asks for keys; the verb is given socket options as `keys`."""
 

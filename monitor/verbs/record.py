@@ -11,8 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from monitor.verbs.client import control_option
-from monitor.verbs.options import child_option, key_option, run_to_the_end
+from monitor.verbs.options import child_option, control_option, feed_option, key_option, run_to_the_end
 
 
 @click.command()
@@ -24,13 +23,7 @@ from monitor.verbs.options import child_option, key_option, run_to_the_end
 @click.option(
     "--for", "seconds", type=click.FloatRange(0, min_open=True), help="So many seconds; else until told."
 )
-@click.option(
-    "--feed",
-    default="tcp://127.0.0.1:5556",
-    show_default=True,
-    envvar="MONITOR_FEED__PUBLISH",
-    help="Where the daemon publishes.",
-)
+@feed_option
 @click.option(
     "--on", "switch", flag_value="on", help="Have the daemon record, into its record.folder, until --off."
 )

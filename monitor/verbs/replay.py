@@ -15,7 +15,7 @@ import msgspec
 
 from monitor.core.blocks import NS
 from monitor.core.errors import ConfigError, RecordingError
-from monitor.verbs.client import control_option
+from monitor.verbs.options import control_option, feed_option
 from monitor.verbs.senders import post, sender_options
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def _gaps(
 @click.option("--verify", type=click.Path(dir_okay=False), metavar="EXPECTED", help="Compare what it causes.")
 @click.option("--events", type=click.Path(dir_okay=False), help="Write what it causes here, for a later --verify.")
 @click.option("--tolerance", type=click.FloatRange(0), default=1e-5, show_default=True, help="Of scores.")
-@click.option(
-    "--feed", default="tcp://127.0.0.1:5556", show_default=True, envvar="MONITOR_FEED__PUBLISH",
-    help="Where the daemon publishes.",
-)  # fmt: skip
+@feed_option
 @control_option
 def replay(
     recording: str,

@@ -12,20 +12,20 @@ from typing import Any
 import click
 
 from monitor.core.errors import ConfigError
-from monitor.verbs.client import control_option
-from monitor.verbs.options import as_interrupted, child_option, key_option, run_to_the_end
+from monitor.verbs.options import (
+    as_interrupted,
+    child_option,
+    control_option,
+    feed_option,
+    key_option,
+    run_to_the_end,
+)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command()
-@click.option(
-    "--feed",
-    default="tcp://127.0.0.1:5556",
-    show_default=True,
-    envvar="MONITOR_FEED__PUBLISH",
-    help="Where the daemon publishes.",
-)
+@feed_option
 @control_option
 @click.option("--prefix", default="signals", show_default=True, help="First level of the topics.")
 @click.option("--stream", default="", help="Stream to begin with.")
