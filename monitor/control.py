@@ -20,6 +20,7 @@ from monitor.core.blocks import Alarm, Beat, Event, Note, Priority, Verdict
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
 from monitor.core.evidence import Evidence
 from monitor.core.wire import Status, StreamState
+from monitor.keys import Role
 from monitor.sockets import Socket
 
 T = TypeVar("T")
@@ -179,28 +180,26 @@ def server_socket(address: str, keys: Mapping[int, int | bytes] | None = None) -
 
 
 async def serve(
-    socket: Socket, answer: Callable[[Request], Any], permit: Callable[[str, Request], bool] | None = None
+    socket: Socket, answer: Callable[[Request], Any], may: Callable[[str, Role], bool] | None = None
 ) -> None:
     """Answer requests on a ROUTER socket for ever; a bad request gets an error, never an exception here.
 
-    `permit` says whether a user, as the gate named it, may make a request; without it everybody may everything.
+    `may` says whether a user, as the gate named it, has a role: "watch" may ask, "control" also command. Without
+    it everybody may everything.
     """
     while True:
         for user, frames in await socket.receive_signed():
             if len(frames) != 3:
                 continue
             client, number, payload = frames
-            permitted = functools.partial(permit, user) if permit else None
-            reply = await _answer(payload, answer, permitted)
+            reply = await _answer(payload, answer, functools.partial(may, user) if may else None)
             socket.send(client, number, msgspec.msgpack.encode(reply))
 
 
-async def _answer(
-    payload: bytes, answer: Callable[[Request], Any], permitted: Callable[[Request], bool] | None
-) -> _Reply:
+async def _answer(payload: bytes, answer: Callable[[Request], Any], may: Callable[[Role], bool] | None) -> _Reply:
     try:
         request: Request = msgspec.msgpack.decode(payload, type=Request)
-        if permitted and not permitted(request):
+        if may and not (may("control") or (may("watch") and not isinstance(request, COMMANDS))):
             tag = request.__struct_config__.tag
             return _Reply(error=f"this key may ask, but not command: {tag} needs `control` in keys.allowed_file")
         answered = answer(request)

@@ -51,12 +51,10 @@ from monitor.notify import Notifier
 from monitor.pages import Pages
 from monitor.pipeline import Pipeline
 from monitor.relive import relive
-from monitor.reload import Reloader, card_summary, load_models
+from monitor.reload import Reloader, card_summary
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.tape import Tape
 from monitor.telemetry import Telemetry
-
-__all__ = ["DEADLINE_S", "Daemon", "identity", "load_models", "run_daemon"]
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +136,7 @@ class Daemon:
             inferring = group.create_task(self.pipeline.infer(), name="infer")
             background = [
                 group.create_task(self.doors.feed.follow_subscriptions(), name="feed"),
-                group.create_task(serve(self.doors.control, self.answer, self._permit), name="control"),
+                group.create_task(serve(self.doors.control, self.answer, self.doors.gate.may), name="control"),
                 group.create_task(self.doors.gate.run(), name="gate"),
                 group.create_task(self.reloader.watch(), name="model files"),
                 group.create_task(self._beat(), name="heartbeat"),
@@ -257,10 +255,6 @@ class Daemon:
             silenced=self.desk.silenced,
             recorded=self.tape.recorded,
         )
-
-    def _permit(self, user: str, request: Request) -> bool:
-        asks = not isinstance(request, COMMANDS)
-        return self.doors.gate.may(user, "control") or (asks and self.doors.gate.may(user, "watch"))
 
     def answer(self, request: Request) -> object:
         """The answer to a request on the control socket, or an awaitable of it."""

@@ -37,8 +37,10 @@ from monitor.core.wire import (
     decode_status,
     encode_block,
 )
-from monitor.daemon import Daemon, identity, load_models
+from monitor.daemon import Daemon
+from monitor.identity import identity
 from monitor.outlets import open_outlet
+from monitor.reload import load_models
 from monitor.senders import blocks_of, send, signal_values
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sockets import Socket

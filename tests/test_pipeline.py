@@ -16,10 +16,10 @@ from monitor.core.errors import StorageLost
 from monitor.core.signals import NoisySine
 from monitor.core.technical import SETTLE_S
 from monitor.core.wire import encode_block
-from monitor.daemon import load_models
 from monitor.history import History
 from monitor.keeper import Keeper
 from monitor.pipeline import Pipeline
+from monitor.reload import load_models
 from monitor.senders import blocks_of, signal_values
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sources import Delivery, Message

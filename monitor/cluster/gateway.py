@@ -28,7 +28,6 @@ from monitor.cluster.reader import LOOK_S, Reader, some
 from monitor.cluster.shard import Order, Shard, build_engine
 from monitor.config import Config
 from monitor.control import (
-    COMMANDS,
     Acknowledge,
     GetHistory,
     GetModels,
@@ -109,7 +108,7 @@ class Gateway:
                 group.create_task(work, name=name)
                 for name, work in (
                     ("feed", self._feed.follow_subscriptions()),
-                    ("control", serve(self._control, self._answer, self._permit)),
+                    ("control", serve(self._control, self._answer, self._gate.may)),
                     ("gate", self._gate.run()),
                     ("commits", self._reader.follow()),
                     ("samples", self._follow_samples()),
@@ -188,10 +187,6 @@ class Gateway:
             silenced=self._desk.silenced,
             recorded=self._tape.recorded,
         )
-
-    def _permit(self, user: str, request: Request) -> bool:
-        asks = not isinstance(request, COMMANDS)
-        return self._gate.may(user, "control") or (asks and self._gate.may(user, "watch"))
 
     async def _answer(self, request: Request) -> object:
         try:

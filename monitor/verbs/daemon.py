@@ -24,8 +24,9 @@ def run(path: Path | None, settings: tuple[str, ...], verbose: bool, broker: boo
     on 5557. Streams named ecg/... and sine/... are served by the shipped models. With --broker devices can publish
     over MQTT to port 1883 of this machine.
     """
-    from monitor.daemon import load_models, run_daemon
+    from monitor.daemon import run_daemon
     from monitor.logs import log_to_stderr
+    from monitor.reload import load_models
 
     config, _ = configured(path, settings)
     if broker and not config.mqtt.host:
