@@ -22,6 +22,7 @@ from typing import Any
 
 import zmq
 
+from monitor.children import end
 from monitor.control import Client, GetStatus, Overview
 from monitor.core.blocks import Event
 from monitor.core.errors import MonitorError, Unreachable
@@ -31,6 +32,7 @@ from monitor.recordings import read_recording
 from monitor.sockets import Socket
 
 START_S = 20.0
+STOP_S = 8.0
 SPARE_S = 60.0
 UNNAMED = re.compile(r"[^A-Za-z0-9_-]+")
 SETTLE_S = 10.0
@@ -103,7 +105,8 @@ async def scene(history_s: float = 600.0, *, over_mqtt: bool = False) -> AsyncIt
             await _wait_until_it_answers(running, log)
             yield running
         finally:
-            await _stop([*running.senders, daemon])
+            for process in (*running.senders, daemon):
+                await end(process, STOP_S)
 
 
 async def _wait_until_it_answers(running: Scene, log: Path) -> None:
@@ -117,19 +120,6 @@ async def _wait_until_it_answers(running: Scene, log: Path) -> None:
             said = log.read_text().strip()  # noqa: ASYNC240 a small file, once, at the end
             raise MonitorError(f"the demo's daemon did not start:\n{said}")
         await asking
-
-
-async def _stop(processes: list[Process]) -> None:
-    """Ask each to end, wait, and insist where that did not help."""
-    for process in processes:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), 8)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
 
 
 async def watched(*, over_mqtt: bool = False) -> int:
@@ -162,7 +152,7 @@ async def _watch(running: Scene, arguments: list[str]) -> int:
     try:
         return await dashboard.wait()
     finally:
-        await _stop([dashboard])
+        await end(dashboard, STOP_S)
 
 
 async def headless(

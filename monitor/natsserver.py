@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 from monitor.broker import Backoff
+from monitor.children import end
 from monitor.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -156,14 +157,8 @@ class _Server:
 
     async def stop(self) -> None:
         """Ask it to end, wait, and insist where that does not help."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), STOP_S)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        if self._process is not None:
+            await end(self._process, STOP_S)
 
 
 def _accepts(port: int) -> bool:

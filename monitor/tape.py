@@ -7,7 +7,6 @@ and that it died is an alarm.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from monitor.children import end
 from monitor.config import Config
 from monitor.core.blocks import Alarm, Kind, State
 
@@ -84,7 +84,7 @@ class Tape:
                     log.info("recording %s into %s", " ".join(streams), settings.folder)
             await process.wait()
         except asyncio.CancelledError:
-            await _end(process)
+            await end(process, STOP_S)
             self.recorded = ()
             log.info("recording has ended")
             raise
@@ -123,14 +123,3 @@ class Tape:
     def open_alarms(self) -> list[Alarm]:
         """That it ended by itself, until it begins again or is told to end."""
         return [self._alarm] if self._alarm is not None else []
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(STOP_S):
-            await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -19,11 +19,13 @@ import zmq
 
 from monitor.bench.fleet import Load, Sent
 from monitor.bench.timing import cpu_seconds, rss_mib
+from monitor.children import end
 from monitor.control import Client, GetStatus, Overview
 from monitor.core.errors import MonitorError, Unreachable
 from monitor.sockets import Socket
 
 START_S = 30.0
+STOP_S = 20.0
 SETTLE_S = 20.0
 _ECG = {"name": "ecg/*", "models": ["ecg-beats", "ecg-forecast"], "unit": "mV"}
 
@@ -100,13 +102,7 @@ async def daemon(
         try:
             yield Running(process, folder)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), 20)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            await end(process, STOP_S)
             await said
 
 

@@ -8,6 +8,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from pathlib import Path
 
+from monitor.children import end
 from monitor.natsserver import find_server, free_port, quoted
 from monitor.sources import MAX_MESSAGE_BYTES
 
@@ -56,12 +57,8 @@ class Child:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL where that does not help."""
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), _STOP_S)
-            await self.kill()
+        if self.process is not None:
+            await end(self.process, _STOP_S)
 
     def said(self) -> str:
         """Its log."""
