@@ -28,7 +28,10 @@ _HALF_SECOND = 36
 
 
 def find_candidates(first: RecurrentModel, config: FitConfig, series: Sequence[Series]) -> list[Candidates]:
-    """The candidates in each of `series`, in rows for the second tier, and what they are."""
+    """The candidates in each of `series`, in rows for the second tier, and what they are.
+
+    The second tier sees what a beat looks like in their first channel.
+    """
     tracks = [evidence(first, config, one) for one in series]
     card = _card(config)
     picker, tier = BeatPicker(card, len(series)), SecondTier(card, len(series), lambda rows: rows)
@@ -38,7 +41,7 @@ def find_candidates(first: RecurrentModel, config: FitConfig, series: Sequence[S
     lengths = np.array([len(heat) for _, heat, _ in tracks])
     slots = np.arange(len(series))
     tier.start(slots)
-    for step in range(int(lengths.max())):
+    for step in range(int(lengths.max(initial=0))):
         mine = slots[lengths > step]
         begins = tracks[int(mine[0])][0]
         end = begins + step * fold  # of every row: one past its last sample
@@ -83,7 +86,7 @@ def _windows(series: Sequence[Series], mine: Ints, picked: Picked, end: int, con
     span = config.model.window * config.model.samples_per_step
     windows = np.zeros((len(mine), span, 1), np.float32)
     for row in picked.rows.tolist():
-        values = series[int(mine[row])].values[max(end - span, 0) : end]
+        values = series[int(mine[row])].values[max(end - span, 0) : end, :1]
         windows[row, span - len(values) :] = values
     return windows
 

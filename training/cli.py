@@ -15,7 +15,7 @@ import click
 from monitor import __version__
 from training.cli_alarms import budget, tail
 from training.cli_models import evaluate, noise
-from training.cli_runs import compare, report, speaks_plainly, sweep
+from training.cli_runs import compare, patients, report, speaks_plainly, sweep
 from training.cli_series import anomalies
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def fit(
     for key, value in (outcome.thresholds | outcome.metrics).items():
         click.echo(f"{key:32} {value:.5g}", err=True)
     click.echo(f"best epoch {outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s", err=True)
-    if report_ and not (run / "second.safetensors").exists():  # two tiers are judged by `training evaluate`
+    if report_ and not (run / "second.safetensors").exists():  # of two tiers `training patients` tells
         from training.report import report as write_report
 
         click.echo(f"report {write_report(run, folder)}", err=True)
@@ -243,5 +243,5 @@ def fetch(database: str, out: Path) -> None:
     click.echo(str(download(database, out, lambda text: click.echo(text, err=True))))
 
 
-for verb in (sweep, compare, report, evaluate, noise, anomalies, budget, tail):
+for verb in (sweep, compare, report, patients, evaluate, noise, anomalies, budget, tail):
     cli.add_command(verb)

@@ -1,4 +1,4 @@
-"""The verbs over runs: `training sweep`, `compare` and `report`; and how every verb tells what went wrong."""
+"""The verbs over runs: `sweep`, `compare`, `report` and `patients`; and how every verb tells what went wrong."""
 
 from __future__ import annotations
 
@@ -121,3 +121,25 @@ def report(run: Path, folder: Path | None, out: Path | None) -> None:
     from training.report import report as write
 
     click.echo(str(write(run, folder, out)))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--without", default="", metavar="RECORD,...", help="Leave these records out of the figures.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON, with what was right and wrong of every record.")
+@speaks_plainly
+def patients(run: Path, without: str, json_: bool) -> None:
+    """How the beat model of a finished RUN did on patients left out: on one lead, on two, and with noise."""
+    import msgspec
+
+    from training.exercises.result import text_of
+    from training.patients import check_without, patients_json, patients_table, read_patients
+    from training.runs import read_config
+
+    told = read_patients(run)
+    names = [name.strip() for name in without.split(",") if name.strip()]
+    check_without(told, names)
+    if json_:
+        click.echo(msgspec.json.format(msgspec.json.encode(patients_json(told, names)), indent=2).decode())
+    else:
+        click.echo(text_of(patients_table(told, f"{read_config(run).name}, patients left out", names)))

@@ -98,9 +98,9 @@ def load_data(config: FitConfig, folder: Path | None) -> Data:
         _check(raw)
     first = raws["train"][0]
     rate_hz = config.model.rate_hz or first.rate_hz
-    parts = {name: [_condition(raw, config, rate_hz) for raw in part] for name, part in raws.items()}
-    parts["train"] += [_condition(raw, config, rate_hz) for raw in copies]
-    parts["train"] += [_condition(raw, config, rate_hz, noisy=True) for raw in noisy]
+    parts = {name: [condition(raw, config, rate_hz) for raw in part] for name, part in raws.items()}
+    parts["train"] += [condition(raw, config, rate_hz) for raw in copies]
+    parts["train"] += [condition(raw, config, rate_hz, noisy=True) for raw in noisy]
     labelled = read_feedback(config.labels, config) if config.labels else []
     parts["train"] += [_heed(one, config, rate_hz) for one in labelled]
     span = config.model.window * config.model.samples_per_step + config.model.horizon
@@ -129,7 +129,7 @@ def load_folds(config: FitConfig, folder: Path | None) -> tuple[dict[str, list[S
     for raw, _ in (one for record in raws.values() for one in record):
         _check(raw)
     series = {
-        name: [_condition(raw, config, config.model.rate_hz, noisy=noisy) for raw, noisy in record]
+        name: [condition(raw, config, config.model.rate_hz, noisy=noisy) for raw, noisy in record]
         for name, record in raws.items()
     }
     _check_classes([one for record in series.values() for one in record], config)
@@ -265,7 +265,8 @@ def _check_classes(part: list[Series], config: FitConfig) -> None:
         )
 
 
-def _condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = False) -> Series:
+def condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = False) -> Series:
+    """`raw` as the monitor would condition it for a model of `rate_hz`, its labels as classes of the task."""
     conditioner = Conditioner(config.conditioning, rate_hz, raw.values.shape[1], 1)
     conditioner.start(0, raw.rate_hz)
     slot = np.zeros(1, np.int64)
@@ -283,7 +284,7 @@ def _condition(raw: Raw, config: FitConfig, rate_hz: float, *, noisy: bool = Fal
 
 
 def _heed(heard: Heard, config: FitConfig, rate_hz: float) -> Series:
-    series = _condition(heard.raw, config, rate_hz)
+    series = condition(heard.raw, config, rate_hz)
     return replace(series, marks=heard.marks_at(rate_hz, len(series.values)))
 
 

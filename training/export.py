@@ -24,6 +24,7 @@ from training.config import FitConfig, flat
 from training.graph import build_graph
 from training.leads import hear_both
 from training.models import RecurrentModel
+from training.patients import read_patients
 from training.runs import Outcome, read_run
 from training.second import SecondTier, build_second, load_second, prove_second, second_card
 from training.stepped import is_steppable, lead_samples, state_width
@@ -38,8 +39,8 @@ def export(
 ) -> Path:
     """Write the model of a finished run; raises ModelError when onnxruntime does not agree with torch.
 
-    `hears_both`: made to listen to two leads (training.leads), of which the run's figures do not speak. Raises
-    ConfigError for a run that cannot be.
+    `hears_both`: made to listen to two leads (training.leads), with the run's figures of both. Raises ConfigError
+    for a run that cannot be.
     """
     config, outcome, model = read_run(run)
     second = load_second(run, config) if config.second else None
@@ -47,9 +48,8 @@ def export(
         model = hear_both(model)
         config, parameters = model.config, sum(weight.numel() for weight in model.parameters())
         parameters += sum(weight.numel() for weight in second.parameters()) if second else 0
-        source = msgspec.structs.replace(outcome.data, validation="")
         outcome = msgspec.structs.replace(
-            outcome, channels=model.channels, metrics={}, data=source, parameters=parameters
+            outcome, channels=model.channels, metrics=read_patients(run).figures("both"), parameters=parameters
         )
     return write_model(model, config, outcome, out or run / f"{config.name}.onnx", say, second)
 

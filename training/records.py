@@ -81,9 +81,35 @@ def read_folds(
     return told
 
 
+def read_leads(source: RecordsData, folder: Path | None, name: str, random: np.random.Generator) -> list[Raw]:
+    """A record's lead and another one as two channels; then the same with noise, another one in each.
+
+    The first channel is the one that `read_folds` gives. Nothing where a record has one lead only.
+    """
+    if folder is None:
+        raise ConfigError(f"data: expected --data DIR, the folder that holds {source.folder}/, got none")
+    recording = read_recording(folder / source.folder / name)
+    mine = _channel_of(recording, source.lead)
+    others = [i for i in range(len(recording.channels)) if i != mine]
+    if not others:
+        return []
+    leads = [_raw_of(recording, recording.values[:, [i]]) for i in (mine, others[0])]
+    noise = [read_recording(folder / path) for path in source.noise]
+    noisy = [noisy_copy(lead, noise, source.noise_db, random) for lead in leads if noise]
+    return [
+        replace(pair[0], values=np.concatenate([lead.values for lead in pair], axis=1))
+        for pair in (leads, noisy)
+        if pair
+    ]
+
+
 def _lead_of(recording: Recording, lead: str) -> Raw:
-    channel = recording.channels.index(lead) if lead in recording.channels else 0
+    channel = _channel_of(recording, lead)
     return _raw_of(recording, recording.values[:, channel : channel + 1])
+
+
+def _channel_of(recording: Recording, lead: str) -> int:
+    return recording.channels.index(lead) if lead in recording.channels else 0
 
 
 def _raw_of(recording: Recording, values: Floats) -> Raw:

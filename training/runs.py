@@ -5,6 +5,8 @@ metrics.jsonl        one line an epoch
 weights.safetensors  weights, scaling and calibration
 checkpoint.safetensors  where an unfinished run stands; it is gone when the run is done
 outcome.json         seed, data with its digest, versions, thresholds, figures on the test part
+second.safetensors   of a beat model of two tiers: the second one's weights
+patients.json        of such a one: what was right and wrong of patients that were left out (training/patients.py)
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 The second tier learns from what the first one says of patients it has never seen, since that is what it will be
 given; so the first tier is trained anew for each fold of patients, without them, and speaks of them. That is
 cross-fitting, as in stacked generalisation (Wolpert 1992). The second tier is then trained for each fold without
-its patients as well: what it says of them sets the operating point, and gives the figures in the card. What is
-shipped at last is one first tier and one second tier trained on all, of which no figure in the card speaks.
+its patients as well: what it says of them sets the operating point, and gives the figures in the card
+(training/patients.py). What is shipped at last is one first tier and one second tier trained on all, of which no
+figure in the card speaks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from monitor import __version__
@@ -25,21 +25,17 @@ from monitor.core.errors import ConfigError
 from training.candidates import find_candidates
 from training.config import FitConfig, RecordsData
 from training.datasets import Series, load_folds
-from training.metrics import Tally
 from training.models import RecurrentModel, build_model
+from training.patients import FILE as PATIENTS
+from training.patients import Answer, Patients, hear_others, judge
 from training.pools import Windows
 from training.runs import Outcome, commit_here, new_run_folder, write_json
-from training.second import FILE, UNASKED, Candidates, SecondTier, ask, average, fit_second
-
-Doubles = NDArray[np.float64]
-Answers = list[tuple[Candidates, Doubles]]
-"""Candidates and what was said of them (n, class + 1), as logarithms."""
+from training.second import FILE, Candidates, SecondTier, ask, average, fit_second
 
 GAIN_SPREAD = 0.1
 """By how much a window is made louder or softer while the first tier learns: no two hearts' gains are alike."""
 AVERAGED_STEPS = 500
 """Weights are averaged over about so many of the last steps."""
-BIASES = np.arange(-2.0, 2.01, 0.1)
 
 
 def fit_tiers(config: FitConfig, data_folder: Path | None, out: Path, *, quiet: bool = False) -> Path:
@@ -57,50 +53,56 @@ def fit_tiers(config: FitConfig, data_folder: Path | None, out: Path, *, quiet: 
     series, digest = load_folds(config, data_folder)
     say(f"{len(series)} records, {sum(map(len, series.values()))} series with their copies")
     found: dict[str, list[Candidates]] = {}
+    views: dict[str, dict[str, Candidates]] = {}
     for held in source.folds:
         first = fit_first([one for name in series if name not in held for one in series[name]], config)
         mine = find_candidates(first, config, [one for name in held for one in series[name]])
         for name in held:
             found[name] = [mine.pop(0) for _ in series[name]]
+        views |= hear_others(first, config, data_folder, held)
         say(f"first tier without {' '.join(held)}")
     first = fit_first([one for record in series.values() for one in record], config)
     say("first tier on all records")
-    second, metrics = fit_over(found, config, say)
-    return write_run(first, second, config, found, metrics, digest, time.monotonic() - began, out)
+    second, patients = fit_over(found, views, config, say)
+    return write_run(first, second, config, patients, digest, time.monotonic() - began, out)
 
 
 def fit_over(
-    found: Mapping[str, list[Candidates]], config: FitConfig, say: Callable[[str], None]
-) -> tuple[SecondTier, dict[str, float]]:
-    """The second tier, trained on the candidates of all records, and what it did when patients were left out."""
+    found: Mapping[str, list[Candidates]],
+    views: Mapping[str, dict[str, Candidates]],
+    config: FitConfig,
+    say: Callable[[str], None],
+) -> tuple[SecondTier, Patients]:
+    """The second tier, trained on the candidates `found` in all records, and how it did on patients left out.
+
+    `views` are other candidates that it is then judged on, by record.
+    """
     source, shape = config.data, config.second
     if shape is None or not isinstance(source, RecordsData):
         raise ConfigError("second: expected a configuration with [second] and data.folds")
     classes = len(config.model.classes)
-    said: dict[str, Answers] = {}
+    said: dict[str, dict[str, Answer]] = {}
+    copies = 1 + source.copies
     for held in source.folds:
         learned = [one for name in found if name not in held for one in found[name]]
         tier = fit_second(learned, shape, classes, config.seed)
-        copies = 1 + source.copies
         for name in held:
-            said[name] = [
-                (one, ask(tier, one.rows)) for one in (found[name][0], *found[name][copies : copies + 1])
-            ]
+            mine = dict(zip(("lead", "lead_noise"), found[name][::copies], strict=False))
+            said[name] = {view: (one, ask(tier, one.rows)) for view, one in (mine | views[name]).items()}
         say(f"second tier without {' '.join(held)}")
-    biases = choose_biases([one for answers in said.values() for one in answers], config.model.classes)
+    patients, biases = judge(said, config)
     tier = fit_second([one for record in found.values() for one in record], shape, classes, config.seed)
     with torch.no_grad():
         tier.outward.bias.add_(torch.from_numpy(biases).float())
     say("second tier on all records")
-    return tier, cross_validated(said, biases, config.model.classes)
+    return tier, patients
 
 
 def write_run(
     first: RecurrentModel,
     second: SecondTier,
     config: FitConfig,
-    found: Mapping[str, list[Candidates]],
-    metrics: dict[str, float],
+    patients: Patients,
     digest: str,
     seconds: float,
     out: Path,
@@ -119,7 +121,7 @@ def write_run(
             name=source.name,
             licence=source.licence,
             digest=digest,
-            train="records " + " ".join(found),
+            train="records " + " ".join(patients.records),
             validation=f"the same, {len(source.folds)} times without the patients that were judged",
         ),
         rate_hz=config.model.rate_hz,
@@ -127,7 +129,7 @@ def write_run(
         unit=config.unit,
         thresholds={"V": 0.5},
         beat_level=0.5,
-        metrics=metrics,
+        metrics=patients.figures("lead"),
         best_epoch=config.train.epochs,
         epochs=config.train.epochs,
         parameters=sum(weight.numel() for tier in (first, second) for weight in tier.parameters()),
@@ -138,6 +140,7 @@ def write_run(
         commit=commit_here(),
     )
     write_json(folder / "outcome.json", outcome)
+    write_json(folder / PATIENTS, patients)
     return folder
 
 
@@ -169,64 +172,3 @@ def fit_first(series: Sequence[Series], config: FitConfig) -> RecurrentModel:
         for mean, weight in zip(averaged, model.parameters(), strict=True):
             weight.copy_(mean)
     return model.eval()
-
-
-def choose_biases(answers: Answers, classes: Sequence[str]) -> Doubles:
-    """What to add to each logit, so that V, S and beats at all are told best together, patients and noise pooled.
-
-    Together, because a beat that is not called V may become a false S. Beats count ten times: of these nearly all
-    are right, and a tenth of a percent matters.
-    """
-    weights = {"V": 1.0, "S": 1.0, "beat": 10.0}
-
-    def merit(biases: Doubles) -> float:
-        told = tallies(answers, biases, classes)
-        return sum(weights[name] * tally.figures("x")["x_f1"] for name, tally in told.items() if name in weights)
-
-    biases = np.zeros(len(classes) + 1)
-    columns = [classes.index(name) for name in ("V", "S") if name in classes] + [len(classes)]
-    for _ in range(3):
-        for column in columns:
-            tried = np.tile(biases, (len(BIASES), 1))
-            tried[:, column] = BIASES
-            biases = tried[int(np.argmax([merit(one) for one in tried]))]
-    return biases
-
-
-def tallies(answers: Answers, biases: Doubles, classes: Sequence[str]) -> dict[str, Tally]:
-    """Beats at all, and of each class but the first, over all candidates that can be judged."""
-    told = {name: Tally() for name in ("beat", *classes[1:])}
-    nothing = len(classes)
-    for one, logits in answers:
-        judged = one.kinds != UNASKED
-        called, kinds = called_classes(logits + biases)[judged], one.kinds[judged]
-        hit = int(((kinds < nothing) & (called < nothing)).sum())
-        annotated = int((kinds < nothing).sum()) + int(one.missed.sum())
-        told["beat"] += Tally(hit, annotated - hit, int(((kinds == nothing) & (called < nothing)).sum()))
-        for kind, name in enumerate(classes[1:], start=1):
-            mine = called == kind
-            right = int((mine & (kinds == kind)).sum())
-            excused = kinds == classes.index("F") if name == "V" and "F" in classes else np.zeros(len(kinds), bool)
-            missed = int((kinds == kind).sum()) + int(one.missed[kind]) - right
-            told[name] += Tally(right, missed, int((mine & (kinds != kind) & ~excused).sum()))
-    return told
-
-
-def called_classes(logits: Doubles) -> NDArray[np.int64]:
-    """As the monitor's judge does: a beat where that is at least as likely as none, then its likeliest class."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    odds /= odds.sum(axis=1, keepdims=True)
-    kinds = odds[:, :-1].argmax(axis=1)
-    called: NDArray[np.int64] = np.where(odds[:, -1] <= 0.5, kinds, odds.shape[1] - 1)
-    return called
-
-
-def cross_validated(said: Mapping[str, Answers], biases: Doubles, classes: Sequence[str]) -> dict[str, float]:
-    """The figures of the card: patients left out in turn, by class, quiet and with noise."""
-    figures: dict[str, float] = {}
-    for place, suffix in ((0, ""), (1, "_noise")):
-        answers = [told[place] for told in said.values() if len(told) > place]
-        if answers:
-            for name, tally in tallies(answers, biases, classes).items():
-                figures |= {f"{key}{suffix}": value for key, value in tally.figures(name).items()}
-    return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,23 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from monitor.core.errors import ConfigError, ModelError
 from monitor.core.rhythm import FEATURES, GROUPS
 from monitor.inference import load_model
 from monitor.recordings import read_recording
-from training.config import FitConfig, load_config
+from training.cli import cli
+from training.config import FitConfig, RecordsData, load_config
 from training.export import export
 from training.judged import drive
 from training.leads import hear_both
 from training.models import build_model
-from training.second import UNASKED, Candidates, SecondTier, ask, fit_second
+from training.patients import VIEWS, hear_others, read_patients
+from training.records import read_leads
+from training.second import Candidates, SecondTier, ask, fit_second
 from training.shape import SecondShape
-from training.tiers import choose_biases, fit_tiers, tallies
+from training.tiers import fit_tiers
 
 wfdb = pytest.importorskip("wfdb")
 
@@ -51,26 +56,42 @@ def write_record(folder: Path, name: str, seed: int) -> None:
         wfdb.wrann(name, "atr", at, symbol=kinds.tolist(), write_dir=str(folder))
 
 
+def write_noise(folder: Path) -> None:
+    """Half a minute and more of noise that is not white, on two leads."""
+    values = np.cumsum(np.random.default_rng(9).standard_normal((15_000, 2)), axis=0)
+    values -= np.linspace(0, 1, len(values))[:, None] * values[-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrsamp("hum", 360, ["mV"] * 2, ["a", "b"], values, fmt=["16"] * 2, write_dir=str(folder))
+
+
 def configured(**changes: Any) -> FitConfig:
     tree: dict[str, Any] = {
         "name": "tiny-beats",
         "task": "beats",
         "data": {"source": "records", "name": "made up", "licence": "", "folder": "db", "copies": 1,
-                 "folds": [NAMES[:2], NAMES[2:]]},
+                 "noise": ["db/hum"], "noise_db": [15.0, 25.0], "folds": [NAMES[:2], NAMES[2:]]},
         "conditioning": {"high_pass_hz": 0.5, "low_pass_hz": 28.0, "gain": "running-range"},
         "model": {"hidden": 12, "rate_hz": 72.0, "samples_per_step": 3, "hop": 1, "delay": 8, "classes": CLASSES},
         "train": {"epochs": 10, "epoch_windows": 1000, "hop": 3, "learning_rate": 1e-2, "rare_share": 0.5,
                   "class_weights": [1.0, 1.0, 1.0, 1.0]},
-        "second": {"hidden": 8, "window": 12, "hop": 4, "epochs": 30},
+        "second": {"hidden": 8, "window": 12, "hop": 4, "epochs": 60},
     }  # fmt: skip
     return msgspec.convert(tree | changes, FitConfig)
 
 
-def test_from_records_to_a_file_that_the_monitor_loads(tmp_path: Path) -> None:
-    (tmp_path / "db").mkdir()
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two tiers on four records beside it, in db/."""
+    folder = tmp_path_factory.mktemp("tiers")
+    (folder / "db").mkdir()
     for i, name in enumerate(NAMES):
-        write_record(tmp_path / "db", name, i)
-    run = fit_tiers(configured(), tmp_path, tmp_path / "runs", quiet=True)
+        write_record(folder / "db", name, i)
+    write_noise(folder / "db")
+    return fit_tiers(configured(), folder, folder, quiet=True)
+
+
+def test_from_records_to_a_file_that_the_monitor_loads(run: Path, tmp_path: Path) -> None:
     said: list[str] = []
     file = export(run, tmp_path / "tiny-beats.onnx", said.append)
     assert sum("second tier" in line for line in said) == 3  # batch 1, 3 and 64 proven
@@ -82,8 +103,10 @@ def test_from_records_to_a_file_that_the_monitor_loads(tmp_path: Path) -> None:
     assert card.metrics["beat_f1"] > 0.95
     assert card.metrics["V_f1"] > 0.9
     both = load_model(export(run, tmp_path / "both.onnx", said.append, hears_both=True))
-    assert (both.card.name, both.card.channels, both.card.metrics) == ("tiny-beats-2", 2, {})
-    recording = read_recording(tmp_path / "db" / "one")
+    assert (both.card.name, both.card.channels) == ("tiny-beats-2", 2)
+    assert both.card.metrics["beat_f1"] > 0.95
+    assert both.card.source.validation == card.source.validation
+    recording = read_recording(run.parent / "db" / "one")
     for leapfrog in (False, True):
         [judged] = drive(both, [recording], lead="MLII", leapfrog=leapfrog)
         told = np.array([beat.t_ns / 1e9 for _, beat in judged.beats])
@@ -160,26 +183,55 @@ def test_what_is_always_hidden_is_not_learned_from() -> None:
         fit_second([], SecondShape(hidden_groups={"colour": 0.5}), 4, 0)
 
 
-def test_what_cannot_be_judged_is_not_and_what_was_missed_is() -> None:
-    one = candidates([0, 2, 2, 4, 3, UNASKED], missed=(1, 0, 2, 0))
-    certain = np.log(np.full((6, 5), 0.01))
-    for row, said in enumerate([0, 2, 0, 4, 2, 2]):
-        certain[row, said] = 0
-    told = tallies([(one, certain)], np.zeros(5), CLASSES)
-    assert (told["beat"].hit, told["beat"].missed, told["beat"].false) == (4, 3, 0)
-    # One V right, one called N, two never found; V called on a fusion beat is excused.
-    assert (told["V"].hit, told["V"].missed, told["V"].false) == (1, 3, 0)
-    assert (told["F"].hit, told["F"].missed) == (0, 1)
+def test_patients_left_out_are_judged_on_every_lead_quiet_and_noisy(run: Path) -> None:
+    done = CliRunner().invoke(cli, ["patients", str(run), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert set(told["views"]) == set(VIEWS)
+    assert set(told["records"]) == set(NAMES)
+    annotated = {view["beat"]["hit"] + view["beat"]["missed"] for view in told["views"].values()}
+    assert len(annotated) == 1  # the same beats, however they are heard
+    card = json.loads((run / "outcome.json").read_text())["metrics"]
+    for view, suffix in (("lead", ""), ("lead_noise", "_noise")):
+        assert told["views"][view]["V"]["f1"] == pytest.approx(100 * card[f"V_f1{suffix}"])
+    both = read_patients(run).figures("both")
+    assert both["beat_f1"] > 0.95
+    assert set(both) == set(card)
 
 
-def test_the_operating_point_is_where_most_is_right() -> None:
-    random = np.random.default_rng(3)
-    kinds = random.choice([0, 2], 4000, p=[0.9, 0.1])
-    odds = np.where(kinds == 2, 1.0, -1.0) + random.standard_normal(4000) + 1.5  # the network leans to V
-    logits = np.full((4000, 5), -9.0)
-    logits[:, 0], logits[:, 2] = 0, odds
-    answers = [(Candidates(np.zeros((4000, FEATURES), np.float32), kinds, np.zeros(4, int), noisy=False), logits)]
-    biases = choose_biases(answers, CLASSES)
-    assert biases[2] < -1.5
-    before, after = (tallies(answers, b, CLASSES)["V"].percent["f1"] for b in (np.zeros(5), biases))
-    assert after > before + 20
+def test_records_can_be_left_out_of_the_figures(run: Path) -> None:
+    done = CliRunner().invoke(cli, ["patients", str(run), "--without", "two, four"])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    rows = [line.removeprefix(what).split() for line, what in zip(lines[4:], VIEWS.values(), strict=False)]
+    assert [row[0] for row in rows] == ["2"] * len(VIEWS)
+    kept = read_patients(run).total("both", ("two", "four"))["beat"]
+    assert rows[list(VIEWS).index("both")][3] == f"{kept.percent['f1']:.2f}"
+    wrong = {"one,five": "some of one, two, three, four; got 'five'", ",".join(NAMES): "got all of them"}
+    for given, complaint in wrong.items():
+        done = CliRunner().invoke(cli, ["patients", str(run), "--without", given])
+        assert (done.exit_code, complaint in done.output) == (2, True), done.output
+
+
+def test_both_leads_have_noise_of_their_own_and_a_record_of_one_lead_has_no_other(run: Path) -> None:
+    config = configured()
+    assert isinstance(config.data, RecordsData)
+    quiet, noisy = read_leads(config.data, run.parent, "three", np.random.default_rng(0))
+    noise = noisy.values - quiet.values
+    assert np.all(noise.std(axis=0) > 0.01)
+    assert abs(np.corrcoef(noise.T)[0, 1]) < 0.9
+    first = build_model(config, 1).eval()
+    alone = msgspec.structs.replace(config.data, folder="alone", folds=(("one",), ("two",)), noise=())
+    folder = run.parent / "alone"
+    folder.mkdir()
+    values = read_recording(run.parent / "db" / "one").values[:, :1].astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrsamp("one", 360, ["mV"], ["MLII"], values, fmt=["16"], write_dir=str(folder))
+    assert hear_others(first, msgspec.structs.replace(config, data=alone), run.parent, ["one"]) == {"one": {}}
+
+
+def test_a_run_of_one_tier_left_no_patients_out(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["patients", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "expected the run of a beat model of two tiers" in done.output
