@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -146,14 +144,3 @@ def test_a_stranger_without_the_password_gets_nothing_and_a_taken_port_is_said(t
         assert "horse" not in daemon.text()
         assert (Path(f"{daemon.db}.broker/server.conf").stat().st_mode & 0o777) == 0o600
         assert daemon.stop() == 0
-
-
-@pytest.mark.slow
-def test_make_demo_mqtt():
-    stamps = [part for name in (".demo", ".demo-mqtt", ".dev") for part in ("-o", f"{sys.prefix}/{name}")]
-    done = subprocess.run(
-        ["make", "--silent", "demo-mqtt", f"VENV={sys.prefix}", "DEMO=--for 2", *stamps],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert '"missing": 0' in done.stdout.splitlines()[-1]

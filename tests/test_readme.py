@@ -47,11 +47,12 @@ def test_a_command_of_the_readme_runs(command, environment):
     assert done.stdout
 
 
-def test_make_demo_in_a_pipe(tmp_path):
+@pytest.mark.parametrize("target", ["demo", pytest.param("demo-mqtt", marks=pytest.mark.broker)])
+def test_make_demo_in_a_pipe(target):
     """On the environment that runs this test, taken as installed."""
-    stamps = [part for name in (".demo", ".dev") for part in ("-o", f"{sys.prefix}/{name}")]
+    stamps = [part for name in (".demo", ".demo-mqtt", ".dev") for part in ("-o", f"{sys.prefix}/{name}")]
     done = subprocess.run(
-        ["make", "--silent", "demo", f"VENV={sys.prefix}", "DEMO=--for 4", *stamps],
+        ["make", "--silent", target, f"VENV={sys.prefix}", "DEMO=--for 4", *stamps],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

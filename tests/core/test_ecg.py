@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from monitor.core.ecg import RAIL_MV, Ecg
 from monitor.core.ecg_rhythm import Episode, FaultKind
@@ -19,24 +17,6 @@ def beats(labels, symbols="NVA"):
 
 def make(seconds, **how):
     return Ecg(**how).next(round(seconds * RATE))
-
-
-@settings(max_examples=15)
-@given(cuts=st.lists(st.integers(1, 700), min_size=1, max_size=20), seed=st.integers(0, 3))
-def test_chunks_do_not_show(cuts, seed):
-    for open_it in (
-        lambda: Ecg(seed=seed, pvcs_per_minute=6, svcs_per_minute=6, episodes=[Episode("noise", 4.2, 3)]),
-        lambda: VitalSign(rate_hz=50, seed=seed, drift_at_s=10, stale_at_s=20, stale_s=5),
-    ):
-        whole, labels = open_it().next(4000)
-        signal, parts, seen, left = open_it(), [], [], 4000
-        for cut in [*cuts, 4000]:
-            values, new = signal.next(min(cut, left))
-            left -= len(values)
-            parts.append(values)
-            seen += new
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
-        assert seen == labels
 
 
 def test_a_seed_is_a_patient():
