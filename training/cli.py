@@ -15,8 +15,9 @@ import click
 from monitor import __version__
 from training.cli_alarms import budget, tail
 from training.cli_models import evaluate, noise
-from training.cli_runs import compare, patients, report, speaks_plainly, sweep
+from training.cli_runs import compare, patients, report, sweep
 from training.cli_series import anomalies
+from training.plainly import speaks_plainly
 
 if TYPE_CHECKING:
     from training.config import FitConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli_runs import speaks_plainly
+from training.plainly import speaks_plainly
 
 
 @click.command()

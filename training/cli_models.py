@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from training.cli_runs import speaks_plainly
+from training.plainly import speaks_plainly
 
 
 @click.command()

@@ -1,32 +1,16 @@
-"""The verbs over runs: `sweep`, `compare`, `report` and `patients`; and how every verb tells what went wrong."""
+"""The verbs over runs: `sweep`, `compare`, `report` and `patients`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from monitor.core.errors import MonitorError
+from training.plainly import speaks_plainly
 
 if TYPE_CHECKING:
     from training.config import FitConfig
-
-
-def speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
-    """What went wrong on purpose is one line and its exit code, not a traceback."""
-
-    @functools.wraps(verb)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            verb(*args, **kwargs)
-        except MonitorError as error:
-            click.echo(f"error: {error}", err=True)
-            raise click.exceptions.Exit(error.exit_code) from error
-
-    return run
 
 
 @click.command()

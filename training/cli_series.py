@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.cli_runs import speaks_plainly
+from training.plainly import speaks_plainly
 
 if TYPE_CHECKING:
     from training.exercises.result import Cell

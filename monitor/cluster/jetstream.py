@@ -17,16 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
 from monitor.config import Cluster
 from monitor.core.errors import ConfigError, MonitorError, Unreachable
-
-try:
-    import nats
-    import nats.errors
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
-except ImportError as error:
-    raise ConfigError(f"the cluster needs nats-py: pip install 'foretrace[cluster]' ({error})") from error
 
 log = logging.getLogger(__name__)
 
