@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -38,6 +39,11 @@ def test_every_command_is_one_that_a_test_runs():
     assert COMMANDS[0] == "make demo"
     assert {line.split()[0] for line in PLAIN} == {"monitor"}
     assert set(ELSEWHERE) <= set(COMMANDS)
+
+
+def test_every_extra_is_named():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [extra for extra in extras if f"`{extra}`" not in README] == []
 
 
 @pytest.mark.parametrize("command", PLAIN)
