@@ -14,14 +14,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Block, Ints, Note
+from monitor.core.blocks import NS, Alarm, Beat, Block, Floats, Ints, Note
 from monitor.core.bulk import Decoder
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
@@ -211,18 +211,11 @@ class Pipeline:
         is_checkpoint = self.keeper and self.keeper.is_due and not self._checkpoint
         books = self._engine.memory.save() if is_checkpoint else []
         checkpoint = self.keeper.checkpoint() if self.keeper and is_checkpoint else []
-        # Forecasters last: what the others raise waits to be told with what was forecast.
-        for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
-            while left[name] > 0:
-                limit = self._engine.lanes[name].batch_limit(self._settings.max_batch)
-                batch = self._engine.ready(name, min(left[name], limit))
-                if batch is None:
-                    break
-                left[name] -= len(batch)
-                notices += await self._conclude(batch, model)
-                if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
-                    await self._hand_over(notices)
-                    notices = []
+        async for told, outputs in self._answers(left):
+            notices += self._conclude(told, outputs)
+            if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
+                await self._hand_over(notices)
+                notices = []
         notices += self._engine.rest()
         if self.keeper and checkpoint:
             checkpoint += self.keeper.states(self._engine.memory.learn(books))
@@ -278,13 +271,32 @@ class Pipeline:
                 return
             await asyncio.sleep(min(left, _NAP_S))
 
-    async def _conclude(self, batch: Batch, model: Model) -> list[Notice | Evidence]:
-        if self._engine.is_light(batch):
-            told, outputs = self._engine.infer(batch, model)
-            await asyncio.sleep(0)  # many of them in a row are not light
-        else:
-            loop = asyncio.get_running_loop()
-            told, outputs = await loop.run_in_executor(self._infer, self._engine.infer, batch, model)
+    def _batches(self, left: dict[str, int]) -> Iterator[tuple[Batch, Model]]:
+        """What waits, at most `left` windows of each model."""
+        # Forecasters last: what the others raise waits to be told with what was forecast.
+        for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
+            limit = self._engine.lanes[name].batch_limit(self._settings.max_batch)
+            while left[name] > 0 and (batch := self._engine.ready(name, min(left[name], limit))) is not None:
+                left[name] -= len(batch)
+                yield batch, model
+
+    async def _answers(self, left: dict[str, int]) -> AsyncIterator[tuple[Batch, dict[str, Floats]]]:
+        """What the models make of what waits, batch by batch; while one is concluded the next is inferred."""
+        loop = asyncio.get_running_loop()
+        ahead: asyncio.Future[tuple[Batch, dict[str, Floats]]] | None = None
+        for batch, model in self._batches(left):
+            if ahead is None and self._engine.is_light(batch):
+                yield self._engine.infer(batch, model)
+                await asyncio.sleep(0)  # many of them in a row are not light
+                continue
+            asked = loop.run_in_executor(self._infer, self._engine.infer, batch, model)
+            if ahead is not None:
+                yield await ahead
+            ahead = asked
+        if ahead is not None:
+            yield await ahead
+
+    def _conclude(self, told: Batch, outputs: dict[str, Floats]) -> list[Notice | Evidence]:
         conclusion = self._engine.conclude(told, outputs)
         self.publisher.conclusion(self._engine, conclusion)
         self._told.append(told.marks)
@@ -292,11 +304,10 @@ class Pipeline:
 
     async def conclude_quietly(self) -> None:
         """Conclude all that waits; only the history hears of it, and nothing is counted."""
-        for name, model in self._models.items():
-            while (batch := self._engine.ready(name, self._settings.max_batch)) is not None:
-                for notice in await self._conclude(batch, model):
-                    if isinstance(notice, Beat):
-                        self._history.notice(notice)
+        async for told, outputs in self._answers(self._engine.waiting_by_model()):
+            for notice in self._conclude(told, outputs):
+                if isinstance(notice, Beat):
+                    self._history.notice(notice)
         self._engine.signals()
         self._engine.rest()
         self._notices.clear()
