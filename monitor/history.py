@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from monitor.core.blocks import NS, Beat, Block, Event, Floats
+from monitor.core.pages import Page
 from monitor.core.wire import encode_block
 
 _NOTICES = 2000
@@ -26,6 +27,8 @@ _LEAST_BYTES = 8 * 2**10
 """Of one stream's ring: eight seconds at 250 Hz."""
 _SLOW_HZ, _LEAST_SAMPLES = 20.0, 512
 """Of a slower stream so many samples are kept, however long they take: windows have room in them."""
+_UNSETTLED = 2**19
+"""Numbers that may wait to be put into the rings."""
 _PIECE = 16_384
 """Samples in one block that is given, at most."""
 
@@ -126,11 +129,46 @@ class History:
         self._rings: dict[str, _Ring] = {}
         self._bytes = total_bytes
         """That one ring may take."""
+        self._pages: list[Page] = []
+        """Of one shape, and not yet in the rings."""
+        self._unsettled = 0
+        """Numbers on them."""
         self._events: dict[str, deque[Event]] = {}
         self._beats: dict[str, deque[Beat]] = {}
 
+    def page(self, page: Page) -> None:
+        """Samples of many streams that go on where the last ones of each ended."""
+        if self._pages and self._pages[0].values.shape[1:] != page.values.shape[1:]:
+            self._settle()
+        self._pages.append(page)
+        self._unsettled += page.values.size
+        if self._unsettled >= _UNSETTLED:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Put what came as pages into the rings, all of a stream at once: that is what makes it cheap."""
+        if not self._pages:
+            return
+        pages, self._pages, self._unsettled = self._pages, [], 0
+        slots = np.concatenate([page.slots for page in pages])
+        order = np.argsort(slots, kind="stable")
+        values = np.concatenate([page.values for page in pages])[order]
+        seq, t0_ns = (np.concatenate([getattr(page, of) for page in pages])[order] for of in ("seq", "t0_ns"))
+        whos = [who for page in pages for who in page.whos]
+        slots = slots[order]
+        heads = np.flatnonzero(np.concatenate(([True], slots[1:] != slots[:-1])))
+        columns = (heads, [*heads[1:], len(slots)], order[heads], seq[heads], t0_ns[heads])
+        for start, end, at, first, first_ns in zip(*(np.asarray(one).tolist() for one in columns), strict=True):
+            stream, run, rate_hz, channels, unit = whos[at]
+            samples = values[start:end].reshape(-1, values.shape[2])
+            self._push(Block(stream, samples, run, first, first_ns, rate_hz, channels, unit))
+
     def block(self, block: Block) -> None:
         """Samples that were taken in."""
+        self._settle()
+        self._push(block)
+
+    def _push(self, block: Block) -> None:
         ring = self._rings.get(block.stream)
         if ring is None or ring.rate_hz != block.rate_hz or ring.channels != block.channels:
             ring = self._open(block)
@@ -162,10 +200,12 @@ class History:
 
     def count_bytes(self) -> int:
         """Of all rings."""
+        self._settle()
         return sum(ring.values.nbytes for ring in self._rings.values())
 
     def unsaved(self) -> list[Block]:
         """Samples that came since the last call, as far as they are still here."""
+        self._settle()
         found: list[Block] = []
         for stream, ring in self._rings.items():
             if ring.saved < ring.count:
@@ -189,6 +229,7 @@ class History:
 
     def before(self, stream: str, end_ns: int, seconds: float) -> Block | None:
         """The samples of the `seconds` up to `end_ns` that follow on each other; None where there are none."""
+        self._settle()
         ring = self._rings.get(stream)
         pieces = ring.pieces(stream, end_ns - round(seconds * NS)) if ring is not None else []
         found = None
@@ -200,6 +241,7 @@ class History:
 
     def last(self, stream: str, seconds: float) -> tuple[list[bytes], list[Event], list[Beat]]:
         """Encoded blocks, events and beats of about the last `seconds`, oldest first."""
+        self._settle()
         ring = self._rings.get(stream)
         if ring is None:
             return [], [], []

@@ -22,11 +22,13 @@ import numpy as np
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
 from monitor.core.blocks import NS, Alarm, Beat, Block, Floats, Ints, Note
-from monitor.core.bulk import Decoder
+from monitor.core.bulk import decode
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.evidence import Evidence
 from monitor.core.judge import Notice
+from monitor.core.pages import Page
+from monitor.core.wire import check_finite
 from monitor.history import History
 from monitor.inference import Model
 from monitor.keeper import Keeper
@@ -72,7 +74,6 @@ class Pipeline:
         self.publisher = Publisher(sinks, history, alarm_log, telemetry, now_ns)
         self._history = history
         self._telemetry, self.keeper, self._now_ns = telemetry, keeper, now_ns
-        self._decoder = Decoder()
         self._told: list[Ints] = []
         """When what has been concluded, and is not yet told, was received."""
         self._publishing: asyncio.Task[None] | None = None
@@ -110,22 +111,32 @@ class Pipeline:
         mark = time.monotonic_ns()
         self._oldest_s = self._oldest_s or mark / NS
         now_ns = self._now_ns() if now_ns is None else now_ns
-        blocks, is_whole = self._decoder.decode(messages, max_samples=self._limits.block_samples)
-        for block in blocks:
-            if isinstance(block, SchemaError):
-                self._complain(block)
-            elif is_whole and (taken := self._engine.follow(block, mark)) is not None:
-                self.publisher.block(taken)
+        for part in decode(messages, self._engine.known, self._limits.block_samples):
+            if isinstance(part, Page):
+                self._follow(part, now_ns, mark, patience_s)
+            elif isinstance(part, SchemaError):
+                self._complain(part)
             else:
-                try:
-                    self.push(block, now_ns, mark, patience_s=patience_s)
-                except SchemaError as error:
-                    self._complain(error)
+                self._try(part, now_ns, mark, patience_s)
             if self._engine.holds:
                 self.release(now_ns)
         if self.keeper:
             self.keeper.is_dirty = True
         self._work.set()
+
+    def _follow(self, page: Page, now_ns: int, mark: int, patience_s: float) -> None:
+        taken, others = self._engine.follow(page, mark)
+        if len(taken):
+            self.publisher.page(taken)
+        for row in others:
+            self._try(page.block(row), now_ns, mark, patience_s)
+
+    def _try(self, block: Block, now_ns: int, mark: int, patience_s: float) -> None:
+        try:
+            check_finite(block.values, block.stream)
+            self.push(block, now_ns, mark, patience_s=patience_s)
+        except SchemaError as error:
+            self._complain(error)
 
     def release(self, now_ns: int | None = None) -> None:
         """Push the blocks that came too early and need wait no longer."""

@@ -19,6 +19,7 @@ from monitor.core.engine import Conclusion, Engine
 from monitor.core.errors import StorageLost
 from monitor.core.evidence import Evidence, bytes_of
 from monitor.core.judge import Notice
+from monitor.core.pages import Page
 from monitor.history import History
 from monitor.sinks import Sink
 from monitor.sinks.alarmlog import AlarmLog, Write
@@ -61,6 +62,13 @@ class Publisher:
         if not self.quiet:
             for sink in self._sinks:
                 sink.block(block)
+
+    def page(self, page: Page) -> None:
+        """The same of many streams at once."""
+        self._history.page(page)
+        if not self.quiet:
+            for sink in self._sinks:
+                sink.page(page)
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """Forecasts and scores of a batch."""

@@ -147,6 +147,9 @@ class Heard:
     def block(self, block):
         pass
 
+    def page(self, page):
+        pass
+
     def conclusion(self, engine, conclusion):
         pass
 

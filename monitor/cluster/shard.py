@@ -19,7 +19,7 @@ from monitor.cluster.frozen import freeze, thaw
 from monitor.config import Config
 from monitor.control import Acknowledge, SetBudget
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Kind
-from monitor.core.bulk import Decoder
+from monitor.core.bulk import decode_message
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.evidence import Evidence
@@ -124,7 +124,7 @@ class Shard:
         """`pristine` is an engine of the same configuration that nothing was ever pushed into."""
         self._config, self._models, self._pristine = config, models, pristine
         self.engine = build_engine(config, models)
-        self._decoder, self._clock = Decoder(), Clock()
+        self._clock = Clock()
         self.position = 0
         """The `seq` of the last message taken."""
 
@@ -153,18 +153,11 @@ class Shard:
         return outcome
 
     def _push(self, entry: Entry, outcome: Outcome, sink: Sink | None) -> None:
-        blocks, is_whole = self._decoder.decode(
-            [(entry.payload, entry.stream)], max_samples=self._config.limits.block_samples
-        )
-        for block in blocks:
+        for block in decode_message(entry.payload, entry.stream, self._config.limits.block_samples):
             if isinstance(block, SchemaError):
                 self._refuse(block, outcome)
-                continue
-            mark = time.monotonic_ns()
-            if is_whole and (taken := self.engine.follow(block, mark)) is not None:
-                self._taken(taken, outcome, sink)
             else:
-                self._admit(block, entry.at_ns, mark, outcome, sink)
+                self._admit(block, entry.at_ns, time.monotonic_ns(), outcome, sink)
         while self.engine.holds and (held := self.engine.due(entry.at_ns)) is not None:
             self._admit(held.block, held.arrived_ns, held.mark, outcome, sink, is_due=True)
 
@@ -177,7 +170,9 @@ class Shard:
             self._refuse(error, outcome)
             return
         if taken is not None:
-            self._taken(taken, outcome, sink)
+            outcome.samples += len(taken.values)
+            if sink is not None:
+                sink.block(taken)
         self._note(events, outcome)
 
     def _obey(self, order: Entry, outcome: Outcome) -> None:
@@ -192,11 +187,6 @@ class Shard:
             kind = Kind(request.kind)
             changed = self.engine.set_budget(request.stream, kind, request.label, request.per_hour)
             outcome.budgets[order.seq] = changed
-
-    def _taken(self, block: Block, outcome: Outcome, sink: Sink | None) -> None:
-        outcome.samples += len(block.values)
-        if sink is not None:
-            sink.block(block)
 
     def _refuse(self, error: SchemaError, outcome: Outcome) -> None:
         self.engine.refuse(error.stream)

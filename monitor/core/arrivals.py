@@ -6,7 +6,7 @@ only noted as they come, which costs next to nothing, and handed on when somebod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,62 +14,82 @@ from monitor.core.blocks import Floats, Ints
 from monitor.core.lanes import Lane
 from monitor.core.quality import Quality, Sound
 
+_Part = tuple[Ints, Floats, int]
+"""Slots (n,), values (n, time, channel), mark."""
+_Whole = tuple[Ints, Floats, Ints]
+"""Distinct slots in order (n,), all that came of each (n, time, channel), the first mark of each (n,)."""
+
 
 class Arrivals:
     """Samples by stream, without gaps within each; lanes are fed when `flush` is called."""
 
-    def __init__(self, quality: Quality) -> None:
+    def __init__(self, quality: Quality, capacity: int) -> None:
         """`quality` sees all samples, before the lanes do."""
         self.quality = quality
-        self._slots: set[int] = set()
-        self._arrived: list[tuple[int, int, tuple[Lane, ...], float, Floats]] = []
-        """Of each stream its slot, the first mark, lanes, rate, and the first values."""
-        self._more: dict[int, list[Floats]] = {}
-        """What came of a stream after that."""
+        self._lanes: list[tuple[Lane, ...]] = []
+        self._of = np.zeros(capacity, np.int64)
+        """Which of these each stream has, by slot."""
+        self._rate_hz = np.zeros(capacity)
+        self._waits = np.zeros(capacity, np.bool_)
+        self._count = 0
+        self._parts: list[_Part] = []
+        """In the order in which they came."""
 
     def __contains__(self, slot: int) -> bool:
-        return slot in self._slots
+        return bool(self._waits[slot])
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self._count
 
-    def add(self, slot: int, lanes: tuple[Lane, ...], rate_hz: float, values: Floats, mark: int) -> None:
-        """Samples (time, channel) that follow on the last ones of the stream's segment."""
-        if slot in self._slots:
-            self._more.setdefault(slot, []).append(values)
-        else:
-            self._slots.add(slot)
-            self._arrived.append((slot, mark, lanes, rate_hz, values))
+    def bind(self, slot: int, lanes: tuple[Lane, ...], rate_hz: float) -> None:
+        """The stream's lanes and rate from here on; nothing of it waits."""
+        if lanes not in self._lanes:
+            self._lanes.append(lanes)
+        self._of[slot], self._rate_hz[slot] = self._lanes.index(lanes), rate_hz
+
+    def unbind(self) -> None:
+        """Lanes are others from here on; nothing waits, and every stream is bound anew."""
+        self._lanes.clear()
+
+    def add(self, slots: Ints, values: Floats, mark: int) -> None:
+        """Samples (n, time, channel) of distinct streams that follow on the last ones of each one's segment."""
+        self._count += len(slots) - int(np.count_nonzero(self._waits[slots]))
+        self._waits[slots] = True
+        self._parts.append((slots, values, mark))
 
     def flush(self) -> None:
         """Feed the lanes: all streams of the same lanes, rate and number of samples in one go."""
-        if not self._arrived:
+        if not self._parts:
             return
-        arrived, more = sorted(self._arrived), self._more  # lanes and judges are quicker with streams in order
-        self._slots, self._arrived, self._more = set(), [], {}
-        slots, marks, lanes, rates, values = zip(*arrived, strict=True)
-        if more:
-            values = tuple(
-                np.concatenate((first, *more[slot])) if slot in more else first
-                for slot, first in zip(slots, values, strict=True)
-            )
-        alike: dict[tuple[tuple[Lane, ...], float, tuple[int, ...]], list[int]] = {}
-        for i, key in enumerate(zip(lanes, rates, [one.shape for one in values], strict=True)):
-            alike.setdefault(key, []).append(i)
-        ids, received = np.array(slots), np.array(marks)
-        for key, mine in alike.items():
-            self._feed(*key, ids[mine], received[mine], [values[i] for i in mine])
+        parts, self._parts, self._count = self._parts, [], 0
+        whole = self._side_by_side(parts) if len({part[1].shape[1:] for part in parts}) == 1 else _gathered(parts)
+        for slots, values, marks in whole:
+            self._waits[slots] = False
+            kinds, rates = self._of[slots], self._rate_hz[slots]
+            if (kinds == kinds[0]).all() and (rates == rates[0]).all():
+                self._feed(self._lanes[kinds[0]], float(rates[0]), slots, marks, values)
+                continue
+            for kind, rate_hz in sorted(set(zip(kinds.tolist(), rates.tolist(), strict=True))):
+                mine = np.flatnonzero((kinds == kind) & (rates == rate_hz))
+                self._feed(self._lanes[kind], rate_hz, slots[mine], marks[mine], values[mine])
 
-    def _feed(
-        self,
-        lanes: tuple[Lane, ...],
-        rate_hz: float,
-        shape: tuple[int, ...],
-        slots: Ints,
-        marks: Ints,
-        parts: Sequence[Floats],
-    ) -> None:
-        values = np.concatenate(parts).reshape(len(parts), *shape)  # (stream, time, channel)
+    @staticmethod
+    def _side_by_side(parts: Sequence[_Part]) -> Iterator[_Whole]:
+        """Parts of one shape: the streams of which as many came, each one's in the order in which they came."""
+        slots = np.concatenate([part[0] for part in parts])
+        values = np.concatenate([part[1] for part in parts])
+        marks = np.repeat(np.array([part[2] for part in parts]), [len(part[0]) for part in parts])
+        order = np.argsort(slots, kind="stable")  # lanes and judges are quicker with streams in order
+        slots = slots[order]
+        first = np.flatnonzero(np.concatenate(([True], slots[1:] != slots[:-1])))
+        counts = np.diff(np.append(first, len(slots)))
+        for count in np.unique(counts).tolist():
+            heads = first[counts == count]
+            rows = order[heads[:, None] + np.arange(count)]  # (stream, nth)
+            joined = values[rows].reshape(len(heads), -1, values.shape[2])
+            yield slots[heads], joined, marks[rows[:, 0]]
+
+    def _feed(self, lanes: tuple[Lane, ...], rate_hz: float, slots: Ints, marks: Ints, values: Floats) -> None:
         width = max((lane.card.channels for lane in lanes), default=1)
         width = max(width, int(self.quality.leads[slots].max()))
         cut = self.quality.feed(slots, values[:, :, :width], rate_hz)
@@ -79,6 +99,23 @@ class Arrivals:
                 lane.feed(slots[whole], values[whole], marks[whole])
             for row, pieces in cut.items():
                 _feed_sound(lane, slots[[row]], values[[row]], rate_hz, marks[[row]], pieces)
+
+
+def _gathered(parts: Sequence[_Part]) -> Iterator[_Whole]:
+    """Parts of several shapes: the same, one by one."""
+    came: dict[int, list[Floats]] = {}
+    since: dict[int, int] = {}
+    for slots, values, mark in parts:
+        for slot, mine in zip(slots.tolist(), values, strict=True):
+            came.setdefault(slot, []).append(mine)
+            since.setdefault(slot, mark)
+    alike: dict[tuple[int, ...], list[tuple[int, Floats]]] = {}
+    for slot in sorted(came):
+        joined = np.concatenate(came[slot])
+        alike.setdefault(joined.shape, []).append((slot, joined))
+    for some in alike.values():
+        ids = [slot for slot, _ in some]
+        yield np.array(ids), np.stack([joined for _, joined in some]), np.array([since[slot] for slot in ids])
 
 
 def _feed_sound(

@@ -1,97 +1,108 @@
 """Many blocks decoded together: what a socket held when it was drained.
 
-It gives what monitor.core.wire gives for each of them, a few times as fast: what is plainly right is checked in
-one go, and whatever is not plainly right is left to `decode_block`, which can say what is wrong.
+It gives what monitor.core.wire gives for each of them, a few times as fast: a sender says the same of its stream with
+every block, so who has said it before need not be checked again, and what is new, the samples, is laid side by side.
+Whatever is not plainly right is left to `decode_block`, which can say what is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
 from monitor.core.blocks import Block
 from monitor.core.errors import SchemaError
+from monitor.core.pages import OPEN, Page, Who
 from monitor.core.senml import decode_senml, is_senml
-from monitor.core.wire import (
-    MAX_CHANNELS,
-    MAX_RATE_HZ,
-    MAX_RUN,
-    MAX_SEQ,
-    MAX_UNIT,
-    Binary,
-    decode_binary,
-    decode_block,
-)
-
-_FLOAT = np.dtype("<f4")
-_REMEMBERED_NAMES = 100_000
+from monitor.core.wire import MAX_SEQ, Binary, decode_binary, decode_block
 
 Message = tuple[bytes, str]
 """Payload, and the stream that its topic names."""
 
 
-class Decoder:
-    """Decodes deliveries; it remembers which names it has seen, for a pattern is slow to match."""
+@dataclass(slots=True)
+class _Sheet:
+    """A page that is being written."""
 
-    def __init__(self) -> None:
-        self._names: set[str] = set()
+    channels: int
+    whos: list[Who] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    seq: list[int] = field(default_factory=list)
+    t0_ns: list[int] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
 
-    def decode(self, messages: Sequence[Message], *, max_samples: int) -> tuple[list[Block | SchemaError], bool]:
-        """The block in each of `messages`, or why there is none; of a SenML pack there may be several.
+    def page(self) -> Page:
+        values = np.frombuffer(b"".join(self.values), "<f4").reshape(len(self.slots), -1, self.channels)
+        return Page(self.whos, np.array(self.slots), np.array(self.seq), np.array(self.t0_ns), values)
 
-        The second result says that no value is missing or infinite: to ask that of all of them at once costs as
-        much as to ask it of one.
-        """
-        found: list[Block | SchemaError] = []
-        raw: list[bytes] = []
-        for payload, stream in messages:
-            head = self._quick_head(payload, stream, max_samples)
-            if head is None:
-                found += self._slowly((payload, stream), max_samples)
-                continue
-            raw.append(head.values)
-            values = np.frombuffer(head.values, _FLOAT).reshape(-1, len(head.channels) or 1)
-            found.append(
-                Block(head.stream, values, head.run, head.seq, head.t0_ns, head.rate_hz, head.channels, head.unit)
-            )
-        if not np.isfinite(np.frombuffer(b"".join(raw), _FLOAT)).all():
-            # One of them is not: which, and whether it may be so, is for the long way to find out.
-            return [one for message in messages for one in self._slowly(message, max_samples)], False
-        return found, len(raw) == len(messages)
 
-    def _quick_head(self, payload: bytes, stream: str, max_samples: int) -> Binary | None:
-        """The head of a binary block that is right in everything but perhaps its values; None of anything else."""
+def decode(
+    messages: Sequence[Message], known: Mapping[Who, int], max_samples: int
+) -> Iterator[Page | Block | SchemaError]:
+    """What is in `messages`: pages of blocks of streams that are `known` (slots), other blocks, or why there is none.
+
+    Each stream's come in order. `known` may change from one to the next. Values may be missing, or infinite on a page.
+    """
+    sheets: dict[tuple[int, int], _Sheet] = {}
+    noted: set[str] = set()
+    for payload, stream in messages:
         try:
             head = decode_binary(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        name, channels, rate = head.stream, len(head.channels), head.rate_hz
-        size = len(head.values)
-        if (
-            (stream and stream != name)
-            or name not in self._names
-            or not 0 < size <= 4 * max_samples * (channels or 1)
-            or size % (4 * channels or 4)
-            or channels > MAX_CHANNELS
-            or (head.seq is not None and not 0 <= head.seq < MAX_SEQ)
-            or (head.t0_ns is not None and not 0 <= head.t0_ns < MAX_SEQ)
-            or (rate is not None and not 0 < rate <= MAX_RATE_HZ)
-            or len(head.run) > MAX_RUN
-            or len(head.unit) > MAX_UNIT
-        ):
-            return None
-        return head
+            head = None
+        if head is not None:
+            who = (head.stream, head.run, head.rate_hz, head.channels, head.unit)
+            slot = known.get(who)
+            if slot is not None and _is_plain(head, stream, max_samples):
+                if head.stream in noted:
+                    yield from _pages(sheets)
+                    noted.clear()
+                noted.add(head.stream)
+                key = len(head.values), len(head.channels)
+                sheet = sheets.get(key)
+                if sheet is None:
+                    sheet = sheets[key] = _Sheet(key[1] or 1)
+                sheet.whos.append(who)
+                sheet.slots.append(slot)
+                sheet.seq.append(head.seq)  # type: ignore[arg-type]  # there is one, see _is_plain
+                sheet.t0_ns.append(OPEN if head.t0_ns is None else head.t0_ns)
+                sheet.values.append(head.values)
+                continue
+        blocks = decode_message(payload, stream, max_samples)
+        if noted and any(block.stream in noted for block in blocks):
+            yield from _pages(sheets)
+            noted.clear()
+        yield from blocks
+    yield from _pages(sheets)
 
-    def _slowly(self, message: Message, max_samples: int) -> list[Block | SchemaError]:
-        payload, stream = message
-        try:
-            if is_senml(payload):
-                return [*decode_senml(payload, stream, max_samples=max_samples)]
-            block = decode_block(payload, stream, max_samples=max_samples)
-        except SchemaError as error:
-            return [error]
-        if len(self._names) < _REMEMBERED_NAMES:
-            self._names.add(block.stream)
-        return [block]
+
+def _pages(sheets: dict[tuple[int, int], _Sheet]) -> Iterator[Page]:
+    pages = [sheet.page() for sheet in sheets.values()]
+    sheets.clear()
+    yield from pages
+
+
+def _is_plain(head: Binary, stream: str, max_samples: int) -> bool:
+    """Whether what differs from block to block, but for the values, is as it should be."""
+    size, width = len(head.values), 4 * (len(head.channels) or 1)
+    return (
+        head.seq is not None
+        and 0 <= head.seq < MAX_SEQ
+        and (head.t0_ns is None or 0 <= head.t0_ns < MAX_SEQ)
+        and 0 < size <= max_samples * width
+        and not size % width
+        and (not stream or stream == head.stream)
+    )
+
+
+def decode_message(payload: bytes, stream: str, max_samples: int) -> list[Block | SchemaError]:
+    """The block in a message, or why there is none; of a SenML pack there may be several."""
+    try:
+        if is_senml(payload):
+            return [*decode_senml(payload, stream, max_samples=max_samples)]
+        return [decode_block(payload, stream, max_samples=max_samples)]
+    except SchemaError as error:
+        return [error]

@@ -31,6 +31,7 @@ from monitor.core.judging import judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
 from monitor.core.overview import stream_states
+from monitor.core.pages import Page, Who
 from monitor.core.quality import Quality
 from monitor.core.reorder import Held
 from monitor.core.rules import Rule
@@ -114,9 +115,17 @@ class Engine:
                 self.memory.welcome(stream)
                 self.memory.recall(stream)
 
-    def follow(self, block: Block, mark: int) -> Block | None:
-        """The short way for a block without NaN that goes on where the last one ended; None where it does not."""
-        return self._intake.follow(block, mark)
+    @property
+    def known(self) -> Mapping[Who, int]:
+        """The slots of streams whose blocks may come as pages, by what their senders say with every block."""
+        return self._intake.known
+
+    def follow(self, page: Page, mark: int) -> tuple[Page, Sequence[int]]:
+        """The short way for blocks that go on where the last ones ended, and hold no NaN.
+
+        Returns what was taken, with what senders left open filled in, and the rows that are to be pushed instead.
+        """
+        return self._intake.follow(page, mark)
 
     def reload(
         self,

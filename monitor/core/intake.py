@@ -9,7 +9,7 @@ Rules of the file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ from monitor.core.conditioning import fill_gaps
 from monitor.core.errors import SchemaError
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Ledger, LedgerState
+from monitor.core.pages import OPEN, Page, Who
 from monitor.core.quality import Quality
 from monitor.core.reorder import Held
-from monitor.core.stream import Plan, Stream
+from monitor.core.stream import Places, Plan, Stream
 
 
 class Intake:
@@ -37,13 +38,18 @@ class Intake:
     ) -> None:
         self.streams: list[Stream] = []
         """By slot."""
+        self.known: dict[Who, int] = {}
+        """The slots of streams whose blocks may take the short way, by what their senders say with every block."""
         self._by_name: dict[str, Stream] = {}
+        self._whos: dict[int, Who] = {}
+        """The same by slot, with what the sender leaves open filled in."""
+        self._places = Places(max_streams)
         self._lanes, self._plan_of, self._max_streams = lanes, plan_of, max_streams
         self._books: dict[str, LedgerState] = {}
         """Of streams that have not come back since a restart."""
         self._waiting: dict[str, Stream] = {}
         """Streams that hold early blocks."""
-        self.arrivals = Arrivals(quality)
+        self.arrivals = Arrivals(quality, max_streams)
 
     def push(
         self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False
@@ -74,29 +80,48 @@ class Intake:
         t0_ns = stream.time_ns(stream.index)
         self._admit(stream, values, mark, events)
         stream.events += len(events)
+        self._know(stream, block)
         return Block(stream.name, values, block.run, seq, t0_ns, rate_hz, stream.channels, stream.unit), events
 
-    def follow(self, block: Block, mark: int) -> Block | None:
-        """Take a block that does what is expected of it, and holds no NaN; None, with nothing done, of any other.
+    def follow(self, page: Page, mark: int) -> tuple[Page, Sequence[int]]:
+        """Take the blocks that do what is expected of them and hold no NaN; what was taken, and the other rows.
 
         The short way for all but the first block of a run: what it leaves out are questions with known answers.
         """
-        stream = self._by_name.get(block.stream)
-        if stream is None or not stream.expects(block) or (self._waiting and block.stream in self._waiting):
-            return None
-        rate_hz, told_ns = stream.rate_hz, block.t0_ns
-        t0_ns = stream.time_ns(stream.index)
-        if told_ns != t0_ns and told_ns is not None and abs(told_ns - t0_ns) * rate_hz > 0.5 * NS:
-            return None
-        values = block.values
-        count = len(values)
-        stream.ledger.follow(count)
-        stream.index += count
-        stream.last = values[-1]
-        self.arrivals.add(stream.slot, stream.lanes, rate_hz, values, mark)
-        if told_ns == t0_ns and block.channels and block.unit == stream.unit:
-            return block
-        return Block(block.stream, values, block.run, block.seq, t0_ns, rate_hz, stream.channels, stream.unit)
+        slots, places = page.slots, self._places
+        t_ns = places.time_ns(slots)
+        off_ns = np.where(page.t0_ns == OPEN, 0, np.abs(page.t0_ns - t_ns))
+        expected = (page.seq == places.books.next_seq[slots]) & (places.index[slots] > 0)
+        expected &= (places.hole[slots] == 0) & (off_ns * places.rate_hz[slots] <= 0.5 * NS)
+        if not np.isfinite(page.values).all():
+            expected &= np.isfinite(page.values).all(axis=(1, 2))
+        if self._waiting:
+            expected &= ~np.isin(slots, [stream.slot for stream in self._waiting.values()])
+        others: list[int] = []
+        if not expected.all():
+            others = np.flatnonzero(~expected).tolist()
+            page, t_ns = page.rows(np.flatnonzero(expected)), t_ns[expected]
+        if not len(page):
+            return page, others
+        places.follow(page.slots, page.values)
+        self.arrivals.add(page.slots, page.values, mark)
+        whos = [self._whos[slot] for slot in page.slots.tolist()]
+        return Page(whos, page.slots, page.seq, t_ns, page.values), others
+
+    def _know(self, stream: Stream, block: Block) -> None:
+        """Let the blocks that say the same as this one, which was good, take the short way."""
+        said: Who = (block.stream, block.run, block.rate_hz, block.channels, block.unit)
+        if said == stream.said:
+            return
+        self._forget(stream)
+        if block.rate_hz is not None and block.seq is not None:
+            self.known[said], stream.said = stream.slot, said
+            self._whos[stream.slot] = stream.name, block.run, block.rate_hz, stream.channels, stream.unit
+
+    def _forget(self, stream: Stream) -> None:
+        if stream.said is not None:
+            del self.known[stream.said]
+            stream.said = None
 
     @property
     def holds(self) -> bool:
@@ -117,7 +142,8 @@ class Intake:
     def resume(self, name: str, state: LedgerState) -> None:
         """The books of a stream, as an earlier run of the monitor left them."""
         if (stream := self._by_name.get(name)) is not None:
-            stream.ledger = Ledger.resumed(name, state)
+            self._forget(stream)
+            stream.ledger = Ledger.resumed(name, state, self._places.books, stream.slot)
         else:
             self._books[name] = state
 
@@ -128,9 +154,12 @@ class Intake:
         """
         self._plan_of = plan_of
         self.arrivals.flush()
+        self.arrivals.unbind()
         for stream in self.streams:
+            self._forget(stream)
             stream.plan = plan_of(stream.name) or Plan()
             lanes = tuple(self._lanes[model] for model in stream.plan.models)
+            self.arrivals.bind(stream.slot, lanes, stream.rate_hz)
             if lanes == stream.lanes:
                 continue
             stream.lanes = lanes
@@ -162,9 +191,11 @@ class Intake:
         lanes = tuple(self._lanes[model] for model in plan.models)
         width = max((lane.card.channels for lane in lanes), default=1)
         books = self._books.get(name)
-        ledger = Ledger(name) if books is None else Ledger.resumed(name, books)
-        stream = Stream(name, len(self.streams), plan, lanes, width, ledger)
+        slot, known = len(self.streams), self._places.books
+        ledger = Ledger(name, known, slot) if books is None else Ledger.resumed(name, books, known, slot)
+        stream = Stream(name, slot, plan, lanes, width, ledger, self._places)
         self._check(stream, block)  # a stream does not begin with a block that must be refused
+        self._places.widen(len(stream.channels))
         self._books.pop(name, None)
         self._by_name[name] = stream
         self.streams.append(stream)
@@ -226,7 +257,7 @@ class Intake:
             stream.hole += gap
             stream.index += gap
         if abs(off_s) * stream.rate_hz > 0.5:  # less is rounding, and would only make times jitter
-            stream.anchor = (stream.index, at_ns)
+            stream.anchor(stream.index, at_ns)
             if stream.slot in self.arrivals:
                 self.arrivals.flush()  # these samples' times were told by the old anchor
             self.arrivals.quality.anchor(stream.slot, stream.index, at_ns)
@@ -237,8 +268,8 @@ class Intake:
         """The next sample begins a new segment."""
         stream.rate_hz = rate_hz
         stream.index = stream.hole = 0
-        stream.anchor = (0, t_ns)
-        stream.last = np.full(0, np.nan, np.float32)
+        stream.anchor(0, t_ns)
+        stream.last[:] = np.nan
         if stream.slot in self.arrivals:
             self.arrivals.flush()  # what came before the break still belongs to the old segment
         is_any = stream.plan.any_lead and all(
@@ -248,6 +279,7 @@ class Intake:
         self.arrivals.quality.start(
             stream.slot, rate_hz, t_ns, is_on=stream.plan.quality, leads=leads, heard=heard
         )
+        self.arrivals.bind(stream.slot, stream.lanes, rate_hz)
         for lane in stream.lanes:
             lane.start(stream.slot, rate_hz, t_ns)
 
@@ -271,9 +303,10 @@ class Intake:
     def _mend(self, stream: Stream, after: Floats, mark: int, events: list[Event]) -> None:
         """Close the hole before the known sample `after`."""
         hole, stream.hole = stream.hole, 0
-        if not len(stream.last) or hole / stream.rate_hz > stream.plan.max_gap_s:
+        is_first = bool(np.isnan(stream.last[0]))
+        if is_first or hole / stream.rate_hz > stream.plan.max_gap_s:
             t_ns = stream.time_ns(stream.index)
-            if len(stream.last):
+            if not is_first:
                 detail = f"{hole} samples without a value: windows begin anew"
                 events.append(_fault(stream, "segment", t_ns, detail))
             self._begin(stream, stream.rate_hz, t_ns)
@@ -285,8 +318,8 @@ class Intake:
 
     def _feed(self, stream: Stream, values: Floats, mark: int) -> None:
         stream.index += len(values)
-        stream.last = values[-1]
-        self.arrivals.add(stream.slot, stream.lanes, stream.rate_hz, values, mark)
+        stream.last[:] = values[-1]
+        self.arrivals.add(np.array([stream.slot]), values[None], mark)
 
 
 def _fault(stream: Stream, label: str, t_ns: int, detail: str, end_ns: int = 0) -> Event:

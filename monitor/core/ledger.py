@@ -14,8 +14,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
-from monitor.core.blocks import Block
+from monitor.core.blocks import Block, Ints
 from monitor.core.errors import SchemaError
 from monitor.core.wire import LedgerCounts
 
@@ -42,22 +43,55 @@ class LedgerState(msgspec.Struct, frozen=True):
     counts: LedgerCounts
 
 
+class Books:
+    """What changes in the ledgers of up to `capacity` streams when blocks come that were expected."""
+
+    def __init__(self, capacity: int) -> None:
+        self.next_seq = np.zeros(capacity, np.int64)
+        """By slot, the index after the highest seen in the run that is on."""
+        self.received = np.zeros(capacity, np.int64)
+
+    def follow(self, slots: Ints, samples: int) -> None:
+        """Book an expected block of so many samples of each of distinct streams."""
+        self.next_seq[slots] += samples
+        self.received[slots] += samples
+
+
 class Ledger:
     """Accounts for the samples of one stream; a few integer operations a block."""
 
     __slots__ = (
-        "_before_first", "_duplicated", "_ended", "_gap_count", "_gaps", "_invalid", "_late", "_missing",
-        "_received", "_refused", "_run", "_runs", "next_seq", "stream",
+        "_before_first", "_books", "_duplicated", "_ended", "_gap_count", "_gaps", "_invalid", "_late", "_missing",
+        "_refused", "_run", "_runs", "_slot", "stream",
     )  # fmt: skip
 
-    def __init__(self, stream: str) -> None:
-        self.stream = stream
-        self.next_seq = 0
+    def __init__(self, stream: str, books: Books | None = None, slot: int = 0) -> None:
+        """Its part of the `books` of many streams is what lies at `slot`; by default it has books of its own."""
+        self.stream, self._slot = stream, slot
+        self._books = Books(1) if books is None else books
+        self.next_seq = self._received = 0
         self._run: str | None = None
         self._ended: deque[str] = deque(maxlen=_REMEMBERED_RUNS)
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_GAPS)  # [start, end) given up as missing
-        self._received = self._missing = self._before_first = 0
+        self._missing = self._before_first = 0
         self._duplicated = self._late = self._refused = self._invalid = self._runs = self._gap_count = 0
+
+    @property
+    def next_seq(self) -> int:
+        """Index, in the run that is on, of the sample that is expected next."""
+        return int(self._books.next_seq[self._slot])
+
+    @next_seq.setter
+    def next_seq(self, seq: int) -> None:
+        self._books.next_seq[self._slot] = seq
+
+    @property
+    def _received(self) -> int:
+        return int(self._books.received[self._slot])
+
+    @_received.setter
+    def _received(self, samples: int) -> None:
+        self._books.received[self._slot] = samples
 
     @property
     def counts(self) -> LedgerCounts:
@@ -78,9 +112,9 @@ class Ledger:
         return LedgerState(self.next_seq, self._run, tuple(self._ended), tuple(self._gaps), self.counts)
 
     @classmethod
-    def resumed(cls, stream: str, state: LedgerState) -> Ledger:
+    def resumed(cls, stream: str, state: LedgerState, books: Books | None = None, slot: int = 0) -> Ledger:
         """A ledger that goes on where another ended."""
-        ledger = cls(stream)
+        ledger = cls(stream, books, slot)
         ledger.next_seq, ledger._run = state.next_seq, state.run
         ledger._ended.extend(state.ended)
         ledger._gaps.extend(state.gaps)
@@ -113,15 +147,6 @@ class Ledger:
         self._received += end - start - old
         self.next_seq = max(self.next_seq, end)
         return Verdict(old, 0 if new_run else gap, new_run)
-
-    def expects(self, run: str, seq: int | None) -> bool:
-        """Whether a block that begins there is the very next one of the run that is on."""
-        return seq == self.next_seq and run == self._run
-
-    def follow(self, samples: int) -> None:
-        """Book a block that was expected."""
-        self._received += samples
-        self.next_seq += samples
 
     def _come_late(self, start: int, end: int) -> int:
         """How many samples of [start, end) had been given up; they are not late a second time."""

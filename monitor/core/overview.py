@@ -20,6 +20,7 @@ def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> lis
     windows, forecasts, skipped = (np.zeros(n, np.int64) for _ in range(3))
     warming = np.zeros(n, np.bool_)
     rate_bpm, skill = np.full(n, np.nan), np.full(n, np.nan)
+    newest_ns = streams[0].places.newest_ns(np.array([stream.slot for stream in streams])) if n else warming
     members: dict[Lane, list[int]] = {}
     for i, stream in enumerate(streams):
         for lane in stream.lanes:
@@ -32,14 +33,15 @@ def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> lis
         skipped[at] += lane.skipped[slots]
         warming[at] |= lane.warming(slots) | judge.budgets.warming(slots)
         if isinstance(judge, BeatJudge):
-            rate_bpm[at] = judge.rate_bpm(slots, np.array([streams[i].newest_ns for i in rows]))
+            rate_bpm[at] = judge.rate_bpm(slots, newest_ns[at])
         elif isinstance(judge, ForecastJudge):
             skill[at] = judge.scorer.skill(slots)
             forecasts[at] += lane.inferred[slots]
-    numbers = zip(*(a.tolist() for a in (windows, forecasts, skipped, warming, rate_bpm, skill)), strict=True)
+    columns = (newest_ns, windows, forecasts, skipped, warming, rate_bpm, skill)
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
     idents: dict[tuple[Lane, ...], tuple[str, ...]] = {}
     found = []
-    for stream, (made, ahead, left_out, short, rate, better) in zip(streams, numbers, strict=True):
+    for stream, (newest, made, ahead, left_out, short, rate, better) in zip(streams, numbers, strict=True):
         key = tuple(stream.lanes)
         if key not in idents:
             idents[key] = tuple(lane.card.ident for lane in key)
@@ -50,7 +52,7 @@ def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> lis
                 channels=stream.channels,
                 unit=stream.unit,
                 models=idents[key],
-                newest_ns=stream.newest_ns,
+                newest_ns=newest,
                 warming=short,
                 ledger=stream.ledger.counts,
                 windows=made,

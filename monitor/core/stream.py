@@ -10,9 +10,10 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 
-from monitor.core.blocks import NS, Block, Floats
+from monitor.core.blocks import NS, Floats, Ints
 from monitor.core.lanes import Lane
-from monitor.core.ledger import Ledger
+from monitor.core.ledger import Books, Ledger
+from monitor.core.pages import Who
 from monitor.core.reorder import Early
 
 _LONGEST_S = 10.0
@@ -74,6 +75,48 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Deviations from the forecast that may be alarms in an hour; None: as the rules say."""
 
 
+class Places:
+    """How far each of up to `capacity` streams has come, by slot: what the usual block looks at and moves on."""
+
+    def __init__(self, capacity: int) -> None:
+        self.books = Books(capacity)
+        self.rate_hz = np.zeros(capacity)
+        self.index = np.zeros(capacity, np.int64)
+        """Samples of the segment so far, hole included."""
+        self.hole = np.zeros(capacity, np.int64)
+        """Missing samples at its end, withheld until it is known whether they can be filled."""
+        self.anchor = np.zeros((2, capacity), np.int64)
+        """Index and data time of one sample of the segment."""
+        self.last = np.full((capacity, 1), np.nan, np.float32)
+        """(slot, channel) the newest known sample; NaN before the first."""
+
+    def widen(self, channels: int) -> None:
+        """Make room for streams of so many channels."""
+        capacity, width = self.last.shape
+        if channels > width:
+            more = np.full((capacity, channels - width), np.nan, np.float32)
+            self.last = np.concatenate((self.last, more), axis=1)
+
+    def time_ns(self, slots: Ints, ahead: int = 0) -> Ints:
+        """Data time of the sample that comes next of each stream, or of one `ahead` of it; all have begun."""
+        since, anchor_ns = self.index[slots] + ahead - self.anchor[0, slots], self.anchor[1, slots]
+        times: Ints = anchor_ns + np.rint(since * float(NS) / self.rate_hz[slots]).astype(np.int64)
+        return times
+
+    def newest_ns(self, slots: Ints) -> Ints:
+        """Data time of the last sample of each stream; 0 while nothing has come."""
+        times = np.zeros(len(slots), np.int64)
+        begun = self.index[slots] > 0
+        times[begun] = self.time_ns(slots[begun], -1)
+        return times
+
+    def follow(self, slots: Ints, values: Floats) -> None:
+        """Samples (n, time, channel) of distinct streams came as they were expected."""
+        self.books.follow(slots, values.shape[1])
+        self.index[slots] += values.shape[1]
+        self.last[slots, : values.shape[2]] = values[:, -1]
+
+
 @dataclass(slots=True)
 class Stream:
     """One stream and how far it has come."""
@@ -85,41 +128,55 @@ class Stream:
     width: int
     """Channels that some model looks at."""
     ledger: Ledger
-    rate_hz: float = 0.0
+    places: Places
     channels: tuple[str, ...] = ()
     unit: str = ""
-    index: int = 0
-    """Samples of the segment so far, hole included."""
-    hole: int = 0
-    """Missing samples at its end, withheld until it is known whether they can be filled."""
-    last: Floats = field(default_factory=lambda: np.full(0, np.nan, np.float32))
-    """The newest known sample."""
-    anchor: tuple[int, int] = (0, 0)
-    """Index and data time of one sample of the segment."""
+    said: Who | None = None
+    """What its sender says with every block, where that is known to be right."""
     early: Early = field(default_factory=Early)
     events: int = 0
 
     @property
-    def newest_ns(self) -> int:
-        """Data time of the last sample; 0 while nothing has come."""
-        return 0 if self.fresh else self.time_ns(self.index - 1)
+    def rate_hz(self) -> float:
+        """See Places.rate_hz."""
+        return float(self.places.rate_hz[self.slot])
+
+    @rate_hz.setter
+    def rate_hz(self, rate_hz: float) -> None:
+        self.places.rate_hz[self.slot] = rate_hz
+
+    @property
+    def index(self) -> int:
+        """See Places.index."""
+        return int(self.places.index[self.slot])
+
+    @index.setter
+    def index(self, index: int) -> None:
+        self.places.index[self.slot] = index
+
+    @property
+    def hole(self) -> int:
+        """See Places.hole."""
+        return int(self.places.hole[self.slot])
+
+    @hole.setter
+    def hole(self, samples: int) -> None:
+        self.places.hole[self.slot] = samples
+
+    @property
+    def last(self) -> Floats:
+        """(channel,) the newest known sample; NaN before the first."""
+        newest: Floats = self.places.last[self.slot, : len(self.channels)]
+        return newest
+
+    def anchor(self, index: int, t_ns: int) -> None:
+        """Sample `index` of the segment lies at `t_ns`."""
+        self.places.anchor[:, self.slot] = index, t_ns
 
     @property
     def fresh(self) -> bool:
         """Whether nothing has come yet."""
         return self.index == 0
-
-    def expects(self, block: Block) -> bool:
-        """Whether `block` goes on, in every respect but its time, where the last one ended."""
-        return (
-            block.rate_hz == self.rate_hz
-            and self.index > 0
-            and not self.hole
-            and self.ledger.expects(block.run, block.seq)
-            and block.values.shape[1] == len(self.channels)
-            and (not block.channels or block.channels == self.channels)
-            and (not block.unit or block.unit == self.unit)
-        )
 
     @property
     def align(self) -> int:
@@ -129,4 +186,5 @@ class Stream:
 
     def time_ns(self, index: int) -> int:
         """Data time of a sample of the segment."""
-        return self.anchor[1] + round((index - self.anchor[0]) * NS / self.rate_hz)
+        at, at_ns = (int(one) for one in self.places.anchor[:, self.slot])
+        return at_ns + round((index - at) * NS / self.rate_hz)

@@ -98,11 +98,16 @@ def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
             stream=name,
             kind="length",
         )
-    if np.isinf(values).any():
-        raise SchemaError(f"stream {name!r}: expected finite values, got infinity", stream=name, kind="infinite")
+    check_finite(values, name)
     return Block(
         name, values, head.run, head.seq, head.t0_ns, head.rate_hz, head.channels, head.unit,
     )  # fmt: skip
+
+
+def check_finite(values: Floats, name: str) -> None:
+    """Raises SchemaError where one is infinite; a value that is missing is NaN."""
+    if np.isinf(values).any():
+        raise SchemaError(f"stream {name!r}: expected finite values, got infinity", stream=name, kind="infinite")
 
 
 def too_large(payload: bytes, stream: str, max_samples: int) -> None:

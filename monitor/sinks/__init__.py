@@ -7,6 +7,7 @@ from typing import Protocol
 from monitor.core.blocks import Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judge import Notice
+from monitor.core.pages import Page
 from monitor.core.wire import Status, StreamState
 
 
@@ -15,6 +16,10 @@ class Sink(Protocol):
 
     def block(self, block: Block) -> None:
         """Samples that were taken in."""
+        ...
+
+    def page(self, page: Page) -> None:
+        """The same of many streams at once."""
         ...
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:

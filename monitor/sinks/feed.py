@@ -13,6 +13,7 @@ from monitor.config import Feed
 from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judge import Notice
+from monitor.core.pages import Page
 from monitor.core.wire import Status, StreamState, encode, encode_block, encode_forecast
 from monitor.keys import Options
 from monitor.sockets import Socket
@@ -26,6 +27,8 @@ class ZeroMQFeed:
         self._prefix = prefix
         self.socket = Socket(zmq.XPUB, bind=settings.publish, options={zmq.SNDHWM: settings.queue, **(keys or {})})
         self._subscribed: set[bytes] = set()
+        self._ours = f"{prefix}/".encode()
+        self._may_be_watched = False
         self._topics: dict[tuple[str, str], tuple[bytes, bool]] = {}
         """(stream, what) -> its topic, and whether anybody wants it."""
 
@@ -44,6 +47,9 @@ class ZeroMQFeed:
                 else:  # XPUB tells it when the last subscriber of this prefix has gone
                     self._subscribed.discard(prefix)
             self._topics.clear()
+            self._may_be_watched = any(
+                prefix.startswith(self._ours) or self._ours.startswith(prefix) for prefix in self._subscribed
+            )
 
     def _topic(self, stream: str, what: str) -> tuple[bytes, bool]:
         known = self._topics.get((stream, what))
@@ -62,6 +68,15 @@ class ZeroMQFeed:
         topic, wanted = self._topic(block.stream, "samples")
         if wanted:
             self.socket.send(topic, encode_block(block))
+
+    def page(self, page: Page) -> None:
+        """See Sink.page."""
+        if not self._may_be_watched:
+            return
+        for row, who in enumerate(page.whos):
+            topic, wanted = self._topic(who[0], "samples")
+            if wanted:
+                self.socket.send(topic, encode_block(page.block(row)))
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """See Sink.conclusion."""

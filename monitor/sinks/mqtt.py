@@ -18,6 +18,7 @@ from monitor.config import Mqtt
 from monitor.core.blocks import Beat, Block, Note
 from monitor.core.engine import Conclusion, Engine
 from monitor.core.judge import Notice
+from monitor.core.pages import Page
 from monitor.core.wire import Status, StreamState
 from monitor.sinks.homeassistant import announce_daemon, announce_stream, has_heart_rate
 
@@ -41,6 +42,9 @@ class MqttFeed:
 
     def block(self, block: Block) -> None:
         """See Sink.block; the samples are on the broker already."""
+
+    def page(self, page: Page) -> None:
+        """See Sink.page."""
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """See Sink.conclusion; forecasts are for the ZeroMQ feed."""

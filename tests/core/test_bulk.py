@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.blocks import NS, Block
-from monitor.core.bulk import Decoder
+from monitor.core.bulk import decode
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
+from monitor.core.pages import Page
 from monitor.core.senml import decode_senml, is_senml
 from monitor.core.stream import Plan
 from monitor.core.wire import decode_block, encode_block
@@ -60,6 +61,16 @@ HEADS = {
 }
 
 
+def by_stream(found):
+    """What is told of each stream, in order; pages block by block."""
+    streams = {}
+    for part in found:
+        blocks = [part.block(row) for row in range(len(part))] if isinstance(part, Page) else [part]
+        for one in blocks:
+            streams.setdefault(one.stream, []).append(one)
+    return {stream: told(some) for stream, some in streams.items()}
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     heads=st.lists(
@@ -69,27 +80,38 @@ HEADS = {
     topic=st.sampled_from(["", "s"]),
 )
 def test_many_decoded_together_are_as_each_alone(heads, topic):
-    decoder = Decoder()
     messages = [(payload, topic) for payload in heads]
-    for _ in range(2):  # the second time it knows their names
-        found, is_whole = decoder.decode(messages, max_samples=100)
-        assert told(found) == told(one_by_one(messages))
-        blocks = [one for one in found if isinstance(one, Block)]
-        if is_whole:
-            assert all(np.isfinite(one.values).all() for one in blocks)
+    alone = one_by_one(messages)
+    assert told(decode(messages, {}, 100)) == told(alone)
+    who = {(b.stream, b.run, b.rate_hz, b.channels, b.unit) for b in alone if isinstance(b, Block)}
+    found = list(decode(messages, {one: i for i, one in enumerate(who)}, 100))
+    known = [part for part in found if isinstance(part, Page)]
+    named = [isinstance(one, Block) and msgspec.msgpack.decode(raw).get("stream") for one, raw in zip(alone, heads)]
+    blocks = sum(bool(name) and one.seq is not None for one, name in zip(alone, named))
+    endless = sum(not isinstance(one, Block) and one.kind == "infinite" for one in alone)
+    if not endless:  # which values may be on a page is for whoever looks at all of them at once
+        assert by_stream(found) == by_stream(alone)
+        assert sum(len(page) for page in known) == blocks
 
 
-def test_what_is_whole_is_known_to_be():
-    decoder = Decoder()
-    good = [(encode_block(block(seq)), "s") for seq in range(0, 50, 10)]
-    decoder.decode(good, max_samples=100)
-    assert decoder.decode(good, max_samples=100)[1]
-    hole = block(50, values=np.array([[1.0], [np.nan]], np.float32))
-    found, is_whole = decoder.decode([*good, (encode_block(hole), "s")], max_samples=100)
-    assert not is_whole
-    assert len(found) == 6
-    as_json = b'{"values": [1, 2]}'
-    assert not decoder.decode([*good, (as_json, "s")], max_samples=100)[1]
+def test_a_page_holds_every_stream_once_and_blocks_of_one_shape():
+    def say(stream, seq, n, **changes):
+        return encode_block(block(seq, n, stream=stream, **changes)), stream
+
+    known = {(name, "r", RATE, (), ""): slot for slot, name in enumerate("abc")}
+    messages = [
+        say("a", 0, 10), say("b", 0, 10), say("c", 0, 7), say("a", 10, 10), say("b", 10, 5), say("d", 0, 5),
+        say("b", 15, 5, run="new"), say("a", 20, 10), say("c", 7, 7),
+    ]  # fmt: skip
+    found = list(decode(messages, known, 100))
+    assert by_stream(found) == by_stream(one_by_one(messages))
+    pages = [part for part in found if isinstance(part, Page)]
+    assert [(page.slots.tolist(), page.values.shape) for page in pages] == [
+        ([0, 1], (2, 10, 1)), ([2], (1, 7, 1)),  # "a" comes again
+        ([0], (1, 10, 1)), ([1], (1, 5, 1)),  # and "b" with something that is not known
+        ([0], (1, 10, 1)), ([2], (1, 7, 1)),
+    ]  # fmt: skip
+    assert [part.stream for part in found if isinstance(part, Block)] == ["d", "b"]
 
 
 FLAWS = (
@@ -115,33 +137,61 @@ FLAWS = (
     ),
     reorder_s=st.sampled_from([0.0, 0.5]),
 )
-def test_a_block_as_expected_is_taken_alike_the_short_way_and_the_long(make_card, steps, reorder_s):
+def test_blocks_as_expected_are_taken_alike_the_short_way_and_the_long(make_card, steps, reorder_s):
     """Whatever came before: gaps, repetitions, other runs and clocks. The short way says no, or does right."""
     plan = Plan(models=("m",), rate_hz=None, reorder_s=reorder_s)
-    long, short = (Engine({"m": make_card("forecast")}, lambda _: plan, max_streams=1) for _ in range(2))
+    long, short = (Engine({"m": make_card("forecast")}, lambda _: plan, max_streams=3) for _ in range(2))
     seq = 0
     for flaw, shift, n in steps:
         at = max(seq + shift, 0)
         t0_ns = round(at * NS / RATE)
         changes = {**flaw, "t0_ns": t0_ns + 3 * NS} if flaw.get("t0_ns") == "late" else {"t0_ns": t0_ns, **flaw}
-        one = block(at, n, **changes)
-        results = []
-        for engine, quick in ((long, False), (short, True)):
+        # Of three streams one is flawed; the others go on.
+        messages = [
+            (encode_block(block(at, n, stream=name, **(changes if name == "b" else {"t0_ns": t0_ns}))), name)
+            for name in "abc"
+        ]
+        assert pushed(short, messages, t0_ns, quick=True) == pushed(long, messages, t0_ns, quick=False)
+        seq = max(seq, at + n)
+    assert short.waiting() == long.waiting()
+    assert repr(short.states()) == repr(long.states())  # of which some hold NaN
+    batches = [engine.ready("m", 1000) for engine in (short, long)]
+    if batches[0] is not None:
+        assert windows_of(batches[0]) == windows_of(batches[1])
+
+
+def pushed(engine, messages, now_ns, *, quick):
+    """What came of each stream's block: samples as taken and events, or why not."""
+    results = {}
+    for part in decode(messages, engine.known if quick else {}, 100):
+        blocks = [part]
+        if isinstance(part, Page):
+            taken, others = engine.follow(part, 7)
+            results |= {taken.whos[row][0]: (told([taken.block(row)]), []) for row in range(len(taken))}
+            blocks = [part.block(row) for row in others]
+        for one in blocks:
             try:
-                taken = engine.follow(one, 7) if quick else None
-                results.append((taken, []) if taken is not None else engine.push(one, t0_ns, 7))
+                taken, events = engine.push(one, now_ns, 7)
+                results[one.stream] = (told([taken] if taken else []), events)
             except SchemaError as error:
-                results.append(str(error))
-        if isinstance(results[0], str):
-            assert results[1] == results[0]
-        else:
-            (taken, events), (same, others) = results
-            assert told([taken] if taken else []) == told([same] if same else [])
-            assert events == others
-        seq = at + n
-    assert long.states() == short.states() or str(long.states()) == str(short.states())  # NaN is not equal to NaN
-    while (ready := long.ready("m", 5)) is not None:
-        other = short.ready("m", 5)
-        for name in ("slots", "segments", "ends", "t_ns", "marks", "windows"):
-            np.testing.assert_array_equal(getattr(ready, name), getattr(other, name))
-    assert short.ready("m", 5) is None
+                results[one.stream] = str(error)
+    return results
+
+
+def windows_of(batch):
+    """By stream and end, whatever the order."""
+    rows = zip(
+        batch.slots.tolist(), batch.segments.tolist(), batch.ends.tolist(), batch.t_ns.tolist(), strict=True
+    )
+    return sorted((*row, batch.windows[at].tobytes()) for at, row in enumerate(rows))
+
+
+def test_values_that_are_missing_or_infinite_leave_the_short_way(make_card):
+    engine = Engine({"m": make_card("forecast")}, lambda _: Plan(models=("m",)), max_streams=2)
+    first = [(encode_block(block(0, 10, stream=name)), name) for name in "ab"]
+    pushed(engine, first, 0, quick=True)
+    hole = block(10, stream="a", values=np.array([[1.0], [np.nan], [3.0]], np.float32))
+    (page,) = decode([(encode_block(hole), "a"), (encode_block(block(10, 3, stream="b")), "b")], engine.known, 100)
+    taken, others = engine.follow(page, 7)
+    assert [who[0] for who in taken.whos] == ["b"]
+    assert [page.whos[row][0] for row in others] == ["a"]

@@ -298,12 +298,14 @@ def test_what_will_be_delivered_again_is_waited_for_however_far_the_stream_has_g
 def test_windows_are_in_step_again_after_whole_hops_and_windows_of_every_model(make_card):
     from monitor.core.lanes import Lane
     from monitor.core.ledger import Ledger
-    from monitor.core.stream import Stream
+    from monitor.core.stream import Places, Stream
 
     def align(rate_hz, *shapes):
         cards = [make_card(rate_hz=hz, window=window, hop=hop) for hz, window, hop in shapes]
         lanes = [Lane("m", card, 2, 10) for card in cards]
-        return Stream("s", 0, Plan(), lanes, 1, Ledger("s"), rate_hz=rate_hz).align
+        places = Places(1)
+        places.rate_hz[0] = rate_hz
+        return Stream("s", 0, Plan(), lanes, 1, Ledger("s"), places).align
 
     assert align(50.0, (50.0, 50, 5)) == 50
     assert align(360.0, (72.0, 150, 3)) == 750

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.bulk import Decoder
+from monitor.core.bulk import decode
 from monitor.core.errors import SchemaError
 from monitor.core.senml import decode_senml, is_senml
 from monitor.core.wire import decode_block, encode_block
@@ -170,8 +170,7 @@ def test_it_is_told_apart_from_blocks():
 def test_a_delivery_may_hold_both():
     (block,) = decode_senml(pack({"n": "x", "v": 1}))
     messages = [(pack({"n": "a", "v": 1}, {"n": "b", "v": 2}), "room"), (encode_block(block), ""), (b"[", "room")]
-    found, is_whole = Decoder().decode(messages, max_samples=100)
-    assert not is_whole
+    found = list(decode(messages, {}, 100))
     assert [one.stream for one in found] == ["room/a", "room/b", "x", "room"]
     assert isinstance(found[-1], SchemaError)
     assert math.isclose(found[1].values[0, 0], 2)
