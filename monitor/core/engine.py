@@ -222,8 +222,10 @@ class Engine:
 
     def ready(self, model: str, limit: int) -> Batch | None:
         """Up to `limit` windows of `model`, oldest first; None when none wait."""
-        self._intake.arrivals.flush()
-        return self.lanes[model].take(limit)
+        lane = self.lanes[model]
+        if not lane.waiting():  # what comes meanwhile is better looked at together, in the next round
+            self._intake.arrivals.flush()
+        return lane.take(limit)
 
     def is_light(self, batch: Batch) -> bool:
         """Whether to infer `batch` takes so little that it is not worth the way to another thread."""
