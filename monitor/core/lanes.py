@@ -7,7 +7,6 @@ stream: hops are skipped before samples are lost.
 from __future__ import annotations
 
 from collections import deque
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +18,6 @@ from monitor.core.card import Card
 from monitor.core.conditioning import Conditioner
 from monitor.core.leapfrog import Leapfrog, Steps
 from monitor.core.windows import Windows
-
-_LOOK_AHEAD = 256
-"""Parts of the queue that may be passed over for a fuller batch."""
-
 
 _LIGHT = 2**22
 """Of a batch, hidden state times itself times steps: what two or three milliseconds are enough for."""
@@ -64,8 +59,11 @@ class Lane:
         # Time of a segment's sample i: anchor_ns + (i - anchor) / rate.
         self._anchor = np.zeros(capacity, np.int64)
         self._anchor_ns = np.zeros(capacity, np.int64)
-        self._queue: deque[Batch] = deque()
+        self._queue: deque[list[Batch]] = deque()
+        """What may go into one batch, and then into the next: a carried state takes one hop after the other."""
         self._queued = 0
+        self._head = 0  # how many there have been before the first of them
+        self._turn = np.zeros(capacity, np.int64)  # of each stream's next hop, counted alike
 
     def fits(self, card: Card, states: int | None) -> bool:
         """Whether a model with this card can take the place of ours, with the windows as they are."""
@@ -148,22 +146,20 @@ class Lane:
         """Up to `limit` waiting windows, oldest first."""
         if not self.waiting():
             return None
-        parts, kept, taken = [], list[Batch](), 0
-        blocked = np.zeros(len(self.skipped) if self._carried else 0, np.bool_)
-        while self._queue and taken < limit and len(kept) < _LOOK_AHEAD:
-            head = self._queue.popleft()
-            if self._carried is not None:  # a state takes one hop after the other: each stream once in a batch
-                waits = bool(blocked[head.slots].any())
-                blocked[head.slots] = True
-                if waits:
-                    kept.append(head)
-                    continue
+        parts, taken = list[Batch](), 0
+        while self._queue and taken < limit:
+            some = self._queue[0]
+            head = some.pop(0)
             if taken + len(head) > limit:
-                kept.append(head.rows(slice(limit - taken, None)))
+                some.insert(0, head.rows(slice(limit - taken, None)))
                 head = head.rows(slice(0, limit - taken))
             parts.append(head)
             taken += len(head)
-        self._queue.extendleft(reversed(kept))
+            if not some:
+                self._queue.popleft()
+                self._head += 1
+                if self._carried is not None:
+                    break
         self._queued -= taken
         return parts[0] if len(parts) == 1 else joined(parts)
 
@@ -184,27 +180,49 @@ class Lane:
         batch = Batch(self.name, ids, self._segment[ids], ends, t_ns, marks[rows], windows)
         if self._resting:
             batch = self._without_resting(batch)
-        self._queue += [batch] if self._carried is None else _turns(batch)
-        self._queued += len(batch)
+        self._enqueue(batch)
         if self._queued > self._max_waiting and len(self._queue) > 1:
             if self._carried is None:
                 self._skip_oldest()
             else:
                 self._skip_streams()
 
+    def _enqueue(self, batch: Batch) -> None:
+        if not len(batch):
+            return
+        self._queued += len(batch)
+        if self._carried is None:
+            self._queue.append([batch])
+            return
+        # Streams come in order, first all with their first hop, then with the next.
+        for part in _split(batch, np.flatnonzero(np.diff(batch.slots) <= 0) + 1):
+            turns = np.maximum(self._turn[part.slots], self._head)
+            self._turn[part.slots] = turns + 1
+            if (turns == turns[0]).all():
+                self._put(int(turns[0]), part)
+                continue
+            for turn in np.unique(turns).tolist():
+                self._put(turn, part.rows(turns == turn))
+
+    def _put(self, turn: int, part: Batch) -> None:
+        while len(self._queue) <= turn - self._head:
+            self._queue.append([])
+        self._queue[turn - self._head].append(part)
+
     def _skip_oldest(self) -> None:
         """Every window stands for itself: those that are the least use are the oldest."""
         while self._queued > self._max_waiting and len(self._queue) > 1:
-            dropped = self._queue.popleft()
-            self._queued -= len(dropped)
-            np.add.at(self.skipped, dropped.slots, 1)
+            for dropped in self._queue.popleft():
+                self._queued -= len(dropped)
+                np.add.at(self.skipped, dropped.slots, 1)
 
     def _skip_streams(self) -> None:
         """A carried state that misses a hop has to warm up again: so few streams lose all, and take turns.
 
         A quarter of what waits goes at once; those who lost the least so far lose now, and rest for some windows.
         """
-        waiting = np.bincount(np.concatenate([part.slots for part in self._queue]), minlength=len(self.skipped))
+        parts = [part for some in self._queue for part in some]
+        waiting = np.bincount(np.concatenate([part.slots for part in parts]), minlength=len(self.skipped))
         there = np.flatnonzero(waiting)
         order = there[np.argsort(self.skipped[there], kind="stable")]
         enough = int(np.searchsorted(np.cumsum(waiting[order]), self._queued - 3 * self._max_waiting // 4)) + 1
@@ -213,9 +231,11 @@ class Lane:
         self.skipped[lose] += waiting[lose]
         self._rest[lose] = _REST_WINDOWS * self.card.window // self.card.hop
         self._resting = True
-        kept = [part if not lose[part.slots].any() else part.rows(~lose[part.slots]) for part in self._queue]
-        self._queue = deque(part for part in kept if len(part))
-        self._queued = sum(len(part) for part in self._queue)
+        self._queue.clear()
+        self._head = int(self._turn.max())
+        self._queued = 0
+        for part in parts:
+            self._enqueue(part if not lose[part.slots].any() else part.rows(~lose[part.slots]))
 
     def _without_resting(self, batch: Batch) -> Batch:
         """The rows of streams that do not rest; the hops of those that do are skipped."""
@@ -228,9 +248,8 @@ class Lane:
         return batch
 
 
-def _turns(batch: Batch) -> list[Batch]:
-    """Every stream once in each: streams come in order, first all with their first window, then with the next."""
-    if not len(batch):
-        return []
-    bounds = [0, *(np.flatnonzero(np.diff(batch.slots) <= 0) + 1).tolist(), len(batch)]
-    return [batch.rows(slice(start, end)) for start, end in pairwise(bounds)]
+def _split(batch: Batch, at: Ints) -> list[Batch]:
+    """The rows before, between and from these on."""
+    if not len(at):
+        return [batch]
+    return [batch.rows(rows) for rows in np.split(np.arange(len(batch)), at)]
