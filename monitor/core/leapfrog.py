@@ -8,7 +8,8 @@ phase, and the one that has seen the most answers:
     state 1   ........ 50 1 2 3 ............ 26 ............ 50 1 ...
     answers   1111111111100000000000000000000000011111111111111111
 
-So with two states an answer rests on 26 to 50 steps of a window of 50, with three on 34 to 50.
+So with two states an answer rests on 26 to 50 steps of a window of 50, with three on 34 to 50 (33 where a hop is two
+steps: states begin with a hop where they can).
 
 Rules of the file:
 - An answer on n steps is the model's answer to the window of those n steps, read from an empty memory. Nothing
@@ -69,7 +70,7 @@ class Leapfrog:
             raise ModelError(
                 f"model {card.ident}: it cannot leapfrog, for a hop and what it looks back at exceed its window"
             )
-        self._begins = np.array([round(k * self._period / self.states) for k in range(self.states)])
+        self._begins = _begins(self.states, self._period, card.hop)
         gaps = np.diff([*self._begins, self._period])
         self.least = self._period - int(gaps.max()) + 1
         """The fewest steps that an answer rests on."""
@@ -81,10 +82,19 @@ class Leapfrog:
         # The last row stays zero: what begins anew is read from there.
         self._memory = np.zeros((self.states * capacity + 1, self._stepping.width), np.float32)
         self._empty = self.states * capacity
-        self._rows = np.arange(self.states)[:, None] * capacity  # a stream's row for each state, less its slot
-        self._count = np.zeros((self.states, capacity), np.int64)  # steps each state has seen
+        # Of a stream that has gone on for long all follows from its place in the period: by that, the states in
+        # the order in which they began, the one that answers first, and how many steps each has seen.
+        count = (np.arange(self._period) - self._begins[:, None] - 1) % self._period + 1  # (state, place)
+        self._counts = np.stack(
+            [np.roll(count[:, place], -count[:, place].argmax()) for place in range(self._period)], 1
+        )
+        order = (count.argmax(axis=0) + np.arange(self.states)[:, None]) % self.states
+        self._rows = order * capacity  # a stream's row for each of them, less its slot
         self._segment = np.full(capacity, -1, np.int64)
         self._end = np.zeros(capacity, np.int64)
+        self._start = np.zeros(
+            capacity, np.int64
+        )  # step at which a stream's states began to go on without a break
         spread = self._stepping.spread or (1.0,) * (self._period - self._stepping.first + 1)
         self._spread = np.array([1.0] * self._stepping.first + list(spread), np.float32)[: self._period + 1]
         self._spread[self._stepping.first :] = spread
@@ -107,67 +117,63 @@ class Leapfrog:
 
     def _hop(self, part: Batch, model: Steps) -> tuple[Ints, Outputs]:
         """Rows of distinct streams, one hop each: which of them have an answer, and the answers in that order."""
-        slots, ends, n = part.slots, part.ends // self._fold, len(part)
-        hop = self._card.hop
-        follows = (self._segment[slots] == part.segments) & (self._end[slots] + hop == ends)
+        slots, ends = part.slots, part.ends // self._fold
+        follows = (self._segment[slots] == part.segments) & (self._end[slots] + self._card.hop == ends)
+        place = ends % self._period
+        count, rows = self._counts[:, place], self._rows[:, place] + slots  # (state, n)
         self._segment[slots], self._end[slots] = part.segments, ends
-        steps = np.where(follows, hop, np.minimum(hop, ends))  # a segment's first hop may be shorter
-        begin = ends - steps
-        before = np.where(follows, self._count[:, slots], 0)  # (state, n)
-        # How many of these steps pass before a state begins anew; at least `steps` where it does not.
-        until = (self._begins[:, None] - begin) % self._period
-        renewed = until < steps
-        consumed = np.where(renewed, steps - until, steps)
-        count = np.where(renewed, consumed, before + consumed)
-        self._count[:, slots] = count
-        oldest, most = count.argmax(axis=0), count.max(axis=0)
-        told = np.flatnonzero(most >= self.least)
-        answers = np.zeros((self.states, n), np.bool_)
-        answers[oldest[told], told] = True
-        at = self._rows + slots
-        source = np.where(renewed | (before == 0), self._empty, at)
-        rows, outputs = self._step(
-            part.windows, consumed.ravel(), source.ravel(), at.ravel(), answers.ravel(), model
-        )
-        order = np.argsort(rows, kind="stable")
-        found = {name: values[order] for name, values in outputs.items()}
-        if "lower" in found:
-            self._spread_by_count(found, most[told])
-        return told, found
+        if not follows.all():
+            new = slots[~follows]
+            self._start[new] = np.maximum(
+                ends[~follows] - self._card.hop, 0
+            )  # a segment's first hop may be shorter
+        age = ends - self._start[slots]
+        told = np.arange(len(slots))
+        if age.min() < self._period:
+            count = np.minimum(count, age)
+            told = np.flatnonzero(count[0] >= self.least)
+        consumed = np.minimum(count, self._card.hop)
+        source = np.where(count == consumed, self._empty, rows)  # what began with these steps begins with nothing
+        outputs = self._step(part.windows, consumed, source, rows, told, model)
+        if "lower" in outputs:
+            self._spread_by_count(outputs, count[0, told])
+        return told, outputs
 
     def _step(
-        self,
-        windows: Floats,
-        consumed: Ints,
-        source: Ints,
-        target: Ints,
-        answers: NDArray[np.bool_],
-        model: Steps,
-    ) -> tuple[Ints, Outputs]:
+        self, windows: Floats, consumed: Ints, source: Ints, target: Ints, told: Ints, model: Steps
+    ) -> Outputs:
         """Let every state consume its steps, those that consume as many in one call, those that answer first.
 
-        Returns which row of `windows` each answer is to.
+        All but `windows` are (state, n); of the first state the rows `told` answer, and in that order.
         """
-        lead, n = self._stepping.lead, len(windows)
-        told: list[Ints] = []
+        n, steps = len(windows), consumed.ravel()
+        asked = np.zeros(len(steps), np.bool_)
+        asked[told] = True
         parts: list[Outputs] = []
-        first = int(consumed[0])
-        lengths = [first] if (consumed == first).all() else np.unique(consumed).tolist()
-        for length in lengths:
-            mine = consumed == length
-            rows = np.concatenate((np.flatnonzero(mine & answers), np.flatnonzero(mine & ~answers)))
-            answering = int(np.count_nonzero(answers[rows]))
-            newest = windows[:, windows.shape[1] - lead - length * self._fold :]
-            for start in range(0, len(rows), _MAX_ROWS):
-                some = rows[start : start + _MAX_ROWS]
-                asked = min(max(answering - start, 0), len(some))
-                outputs, after = model.step(newest[some % n], self._memory[source[some]], lead, asked)
-                self._memory[target[some]] = after
-                told.append(some[:asked] % n)
-                parts.append(outputs)
+        rows: list[Ints] = []
+        for length in [self._card.hop] if consumed.min() == self._card.hop else np.unique(steps).tolist():
+            mine = (
+                np.arange(len(steps)) if length == steps.min() == steps.max() else np.flatnonzero(steps == length)
+            )
+            if len(told) < n:
+                mine = np.concatenate((mine[asked[mine]], mine[~asked[mine]]))
+            answering = int(np.count_nonzero(asked[mine]))
+            newest = windows[:, windows.shape[1] - self._stepping.lead - length * self._fold :]
+            for start in range(0, len(mine), _MAX_ROWS):
+                some = mine[start : start + _MAX_ROWS]
+                answers = min(max(answering - start, 0), len(some))
+                before = self._memory.take(source.ravel()[some], axis=0)
+                found, after = model.step(newest.take(some % n, axis=0), before, self._stepping.lead, answers)
+                self._memory[target.ravel()[some]] = after
+                rows.append(some[:answers])
+                parts.append(found)
         if len(parts) == 1:
-            return told[0], parts[0]
-        return np.concatenate(told), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            return parts[0]
+        order = np.argsort(np.concatenate(rows), kind="stable")
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return (
+            joined if (order[1:] > order[:-1]).all() else {name: values[order] for name, values in joined.items()}
+        )
 
     def _spread_by_count(self, outputs: Outputs, count: Ints) -> None:
         """Widen the intervals of answers that rest on less: neither they nor scores pulse with the states then."""
@@ -175,3 +181,12 @@ class Leapfrog:
         mean = outputs["forecast"]
         for name in ("lower", "upper"):
             outputs[name] = mean + (outputs[name] - mean) * factor
+
+
+def _begins(states: int, period: int, hop: int) -> Ints:
+    """At which step of its period each state begins anew: evenly, and with a hop where they can all do so."""
+    evenly = [k * period / states for k in range(states)]
+    with_hops = {hop * round(at / hop) for at in evenly}
+    if period % hop == 0 and len(with_hops) == states and max(with_hops) < period:
+        return np.array(sorted(with_hops))
+    return np.array([round(at) for at in evenly])

@@ -51,9 +51,12 @@ def stepping(card_of, *, window=12, first=4, hop=1, fold=1, lead=0, **changes):
     return card_of("forecast", window=window, hop=hop, samples_per_step=fold, horizon=1, stepping=steps)
 
 
-def counts(window, states, position):
+def counts(window, states, position, hop=1):
     """Steps that the answering state has seen after `position` steps of a segment, told without any state."""
     begins = [round(k * window / states) for k in range(states)]
+    in_step = sorted({hop * round(k * window / states / hop) for k in range(states)})
+    if window % hop == 0 and len(in_step) == states and in_step[-1] < window:
+        begins = in_step
     return max((position - 1 - b) % window + 1 if position > b else position for b in begins)
 
 
@@ -124,7 +127,7 @@ def test_an_answer_is_that_to_the_window_of_so_many_steps(make_card, data):
     for (slot, segment), parts in series.items():
         samples = np.concatenate(parts)
         for end in range((window - 1) % hop + 1, len(samples) // fold + 1, hop):
-            n = counts(window, states, end)
+            n = counts(window, states, end, hop)
             if n < leapfrog.least:
                 continue
             piece = samples[(end - n) * fold : end * fold]
