@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -21,24 +20,19 @@ import numpy as np
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Block, Floats, Ints, Note
-from monitor.core.bulk import decode
+from monitor.core.blocks import NS, Alarm, Beat, Floats, Ints, Note
 from monitor.core.engine import Engine
-from monitor.core.errors import SchemaError
 from monitor.core.evidence import Evidence
 from monitor.core.judge import Notice
-from monitor.core.pages import Page
-from monitor.core.wire import check_finite
 from monitor.history import History
 from monitor.inference import Model
 from monitor.keeper import Keeper
 from monitor.publisher import Publisher
+from monitor.reading import Reading
 from monitor.sinks import Sink
 from monitor.sinks.alarmlog import AlarmLog, Write
 from monitor.sources import Message, Source
 from monitor.telemetry import Telemetry
-
-log = logging.getLogger(__name__)
 
 _Swap = tuple[Callable[[], list[Alarm]], Mapping[str, Model], Inference, Limits, "asyncio.Future[None]"]
 
@@ -49,9 +43,6 @@ _MANY = 256
 """Messages in one delivery after which there is no nap."""
 _TELL_S = 0.02
 """A round longer than this tells what it has found so far."""
-
-_REMEMBERED = 10_000
-"""Complaints that are kept at most; and events that a restart puts into the history."""
 
 
 class Pipeline:
@@ -72,6 +63,7 @@ class Pipeline:
     ) -> None:
         self._engine, self._models, self._settings, self._limits = engine, models, settings, limits
         self.publisher = Publisher(sinks, history, alarm_log, telemetry, now_ns)
+        self.reading = Reading(engine, self.publisher, telemetry)
         self._history = history
         self._telemetry, self.keeper, self._now_ns = telemetry, keeper, now_ns
         self._told: list[Ints] = []
@@ -80,7 +72,6 @@ class Pipeline:
         self._checkpoint: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._notices: list[Notice | Note | Evidence] = []
-        self._complaints: set[tuple[str, str]] = set()
         self._unacknowledged: list[Callable[[], None]] = []
         self._swaps: deque[_Swap] = deque()
         self._may_read = asyncio.Event()
@@ -111,60 +102,15 @@ class Pipeline:
         mark = time.monotonic_ns()
         self._oldest_s = self._oldest_s or mark / NS
         now_ns = self._now_ns() if now_ns is None else now_ns
-        for part in decode(messages, self._engine.known, self._limits.block_samples):
-            if isinstance(part, Page):
-                self._follow(part, now_ns, mark, patience_s)
-            elif isinstance(part, SchemaError):
-                self._complain(part)
-            else:
-                self._try(part, now_ns, mark, patience_s)
-            if self._engine.holds:
-                self.release(now_ns)
+        max_samples = self._limits.block_samples
+        self.reading.take(messages, now_ns, mark, max_samples=max_samples, patience_s=patience_s)
         if self.keeper:
             self.keeper.is_dirty = True
         self._work.set()
 
-    def _follow(self, page: Page, now_ns: int, mark: int, patience_s: float) -> None:
-        taken, others = self._engine.follow(page, mark)
-        if len(taken):
-            self.publisher.page(taken)
-        for row in others:
-            self._try(page.block(row), now_ns, mark, patience_s)
-
-    def _try(self, block: Block, now_ns: int, mark: int, patience_s: float) -> None:
-        try:
-            check_finite(block.values, block.stream)
-            self.push(block, now_ns, mark, patience_s=patience_s)
-        except SchemaError as error:
-            self._complain(error)
-
-    def release(self, now_ns: int | None = None) -> None:
-        """Push the blocks that came too early and need wait no longer."""
-        while (held := self._engine.due(self._now_ns() if now_ns is None else now_ns)) is not None:
-            try:
-                self.push(held.block, held.arrived_ns, held.mark, is_due=True)
-            except SchemaError as error:
-                self._complain(error)
-            self._work.set()
-
-    def push(self, block: Block, now_ns: int, mark: int, *, patience_s: float = 0.0, is_due: bool = False) -> None:
-        """Push one block; raises SchemaError when it cannot be used."""
-        taken, events = self._engine.push(block, now_ns, mark, patience_s=patience_s, is_due=is_due)
-        if taken is not None:
-            self.publisher.block(taken)
-        self._notices += events
-
-    def _complain(self, error: SchemaError) -> None:
-        self._engine.refuse(error.stream)
-        self._telemetry.refused += 1
-        if len(self._complaints) < _REMEMBERED and (error.stream, error.kind) not in self._complaints:
-            self._complaints.add((error.stream, error.kind))
-            log.warning("refused a block: %s (further ones of this kind are counted, not logged)", error)
-
     def tick(self) -> None:
         """Now and then: what is due although nothing comes."""
-        self.release()
-        if self.keeper and self.keeper.is_due:
+        if self.reading.release(self._now_ns()) or (self.keeper and self.keeper.is_due):
             self._work.set()
 
     def watch(self, now_s: float) -> None:
@@ -189,7 +135,7 @@ class Pipeline:
                     await self._swap()
             if self._stopping:
                 waiting = self._engine.waiting()
-                self._notices += self._engine.signals()
+                self._notices += self._signals()
                 if not (waiting or self._unacknowledged or self._notices):
                     await self._handed_over()
                     if self._checkpoint:
@@ -213,7 +159,7 @@ class Pipeline:
         either received and told, or, after a crash, not yet received.
         """
         left = self._engine.waiting_by_model()
-        self._notices += self._engine.signals()
+        self._notices += self._signals()
         acknowledgements, self._unacknowledged = self._unacknowledged, []
         notices, self._notices = self._notices, []
         writes = self.keeper.journal() if self.keeper else []
@@ -234,6 +180,10 @@ class Pipeline:
         if checkpoint:
             await self._handed_over()
             self._checkpoint = asyncio.create_task(self._store(checkpoint), name="checkpoint")
+
+    def _signals(self) -> list[Notice]:
+        """What was found without any model."""
+        return [*self.reading.events(), *self._engine.signals()]
 
     async def _hand_over(
         self,
@@ -319,7 +269,7 @@ class Pipeline:
             for notice in self._conclude(told, outputs):
                 if isinstance(notice, Beat):
                     self._history.notice(notice)
-        self._engine.signals()
+        self._signals()
         self._engine.rest()
         self._notices.clear()
         self._told.clear()

@@ -81,7 +81,7 @@ def _fill(pipeline: Pipeline, history: History, kept: Kept) -> None:
             t0_ns = (block.t0_ns or 0) + round(len(before) * NS / (block.rate_hz or 1.0))
             newest = msgspec.structs.replace(block, values=after, seq=(block.seq or 0) + len(before), t0_ns=t0_ns)
             with contextlib.suppress(SchemaError):  # another configuration may not want it
-                pipeline.push(newest, t0_ns, time.monotonic_ns())
+                pipeline.reading.push(newest, t0_ns, time.monotonic_ns())
 
 
 def _start(one: Saved, oldest: int, rate_hz: float) -> int:

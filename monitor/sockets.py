@@ -105,7 +105,7 @@ class Socket:
         receive = self._socket.recv
         with contextlib.suppress(zmq.Again):
             while len(messages) < DRAIN_LIMIT:
-                # A frame knows whether more follow; recv_multipart asks the socket, which costs half as much again.
+                # A frame knows whether more follow; to ask the socket costs half as much again.
                 frame = receive(zmq.NOBLOCK, copy=False)
                 frames = [frame.bytes]
                 while frame.more:

@@ -1,8 +1,8 @@
 """Many blocks decoded together: what a socket held when it was drained.
 
-It gives what monitor.core.wire gives for each of them, a few times as fast: a sender says the same of its stream with
-every block, so who has said it before need not be checked again, and what is new, the samples, is laid side by side.
-Whatever is not plainly right is left to `decode_block`, which can say what is wrong.
+It gives what monitor.core.wire gives for each of them, a few times as fast: a sender says the same of its stream
+with every block, so what was said before need not be checked again, and what is new, the samples, is laid side by
+side. Whatever is not plainly right is left to `decode_block`, which can say what is wrong.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class _Sheet:
 def decode(
     messages: Sequence[Message], known: Mapping[Who, int], max_samples: int
 ) -> Iterator[Page | Block | SchemaError]:
-    """What is in `messages`: pages of blocks of streams that are `known` (slots), other blocks, or why there is none.
+    """What is in `messages`: pages of blocks of streams that are `known` (slots), other blocks, or what is wrong.
 
-    Each stream's come in order. `known` may change from one to the next. Values may be missing, or infinite on a page.
+    Each stream's come in order. `known` may change from one to the next. Values on a page may be NaN, or infinite.
     """
     sheets: dict[tuple[int, int], _Sheet] = {}
     noted: set[str] = set()

@@ -56,7 +56,7 @@ class Intake:
     ) -> tuple[Block | None, list[Event]]:
         """Take a block that arrived at `now_ns`; see Engine.push."""
         stream = self._by_name.get(block.stream) or self._open(block)
-        rate_hz = self._check(stream, block)
+        rate_hz = stream.check(block)
         if (stream.plan.reorder_s or patience_s) and not is_due:
             ledger = stream.ledger
             if stream.early.is_early(block, ledger.run, ledger.next_seq):
@@ -194,47 +194,12 @@ class Intake:
         slot, known = len(self.streams), self._places.books
         ledger = Ledger(name, known, slot) if books is None else Ledger.resumed(name, books, known, slot)
         stream = Stream(name, slot, plan, lanes, width, ledger, self._places)
-        self._check(stream, block)  # a stream does not begin with a block that must be refused
+        stream.check(block)  # a stream does not begin with a block that must be refused
         self._places.widen(len(stream.channels))
         self._books.pop(name, None)
         self._by_name[name] = stream
         self.streams.append(stream)
         return stream
-
-    def _check(self, stream: Stream, block: Block) -> float:
-        """The block's rate; raises SchemaError when it does not fit the stream, its plan or its models."""
-        plan, name = stream.plan, stream.name
-        rate_hz = block.rate_hz or plan.rate_hz or stream.rate_hz
-        if not rate_hz:
-            raise SchemaError(
-                f"stream {name!r}: expected rate_hz in the block or in its [[streams]] entry, got neither",
-                stream=name,
-                kind="rate",
-            )
-        if plan.rate_hz and rate_hz != plan.rate_hz:
-            raise SchemaError(
-                f"stream {name!r}: expected {plan.rate_hz:g} Hz as configured, got {rate_hz:g} Hz",
-                stream=name,
-                kind="rate",
-            )
-        count = block.values.shape[1]
-        wanted = len(plan.channels or stream.channels) or max(count, stream.width)
-        if count != wanted:
-            raise SchemaError(
-                f"stream {name!r}: expected {wanted} channels, got {count}", stream=name, kind="channels"
-            )
-        unit = block.unit or plan.unit or stream.unit
-        for lane in stream.lanes:
-            if unit and lane.card.unit and unit != lane.card.unit:
-                raise SchemaError(
-                    f"stream {name!r}: model {lane.name} expects {lane.card.unit}, got {unit}",
-                    stream=name,
-                    kind="unit",
-                )
-        stream.unit = unit
-        if not stream.channels or block.channels:
-            stream.channels = block.channels or plan.channels or tuple(str(i + 1) for i in range(count))
-        return rate_hz
 
     def _continue(
         self, stream: Stream, gap: int, told_ns: int | None, arrived_ns: int | None, events: list[Event]

@@ -8,8 +8,8 @@ phase, and the one that has seen the most answers:
     state 1   ........ 50 1 2 3 ............ 26 ............ 50 1 ...
     answers   1111111111100000000000000000000000011111111111111111
 
-So with two states an answer rests on 26 to 50 steps of a window of 50, with three on 34 to 50 (33 where a hop is two
-steps: states begin with a hop where they can).
+So with two states an answer rests on 26 to 50 steps of a window of 50, with three on 34 to 50 (33 where a hop is
+two steps: states begin with a hop where they can).
 
 Rules of the file:
 - An answer on n steps is the model's answer to the window of those n steps, read from an empty memory. Nothing
@@ -26,7 +26,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor.core.batches import Batch, rounds
 from monitor.core.blocks import Floats, Ints

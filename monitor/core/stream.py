@@ -10,7 +10,8 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 
-from monitor.core.blocks import NS, Floats, Ints
+from monitor.core.blocks import NS, Block, Floats, Ints
+from monitor.core.errors import SchemaError
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Books, Ledger
 from monitor.core.pages import Who
@@ -177,6 +178,44 @@ class Stream:
     def fresh(self) -> bool:
         """Whether nothing has come yet."""
         return self.index == 0
+
+    def check(self, block: Block) -> float:
+        """The block's rate; raises SchemaError when it does not fit the stream, its plan or its models.
+
+        What it says of unit and channels is learned.
+        """
+        plan, name = self.plan, self.name
+        rate_hz = block.rate_hz or plan.rate_hz or self.rate_hz
+        if not rate_hz:
+            raise SchemaError(
+                f"stream {name!r}: expected rate_hz in the block or in its [[streams]] entry, got neither",
+                stream=name,
+                kind="rate",
+            )
+        if plan.rate_hz and rate_hz != plan.rate_hz:
+            raise SchemaError(
+                f"stream {name!r}: expected {plan.rate_hz:g} Hz as configured, got {rate_hz:g} Hz",
+                stream=name,
+                kind="rate",
+            )
+        count = block.values.shape[1]
+        wanted = len(plan.channels or self.channels) or max(count, self.width)
+        if count != wanted:
+            raise SchemaError(
+                f"stream {name!r}: expected {wanted} channels, got {count}", stream=name, kind="channels"
+            )
+        unit = block.unit or plan.unit or self.unit
+        for lane in self.lanes:
+            if unit and lane.card.unit and unit != lane.card.unit:
+                raise SchemaError(
+                    f"stream {name!r}: model {lane.name} expects {lane.card.unit}, got {unit}",
+                    stream=name,
+                    kind="unit",
+                )
+        self.unit = unit
+        if not self.channels or block.channels:
+            self.channels = block.channels or plan.channels or tuple(str(i + 1) for i in range(count))
+        return rate_hz
 
     @property
     def align(self) -> int:

@@ -86,8 +86,11 @@ def test_many_decoded_together_are_as_each_alone(heads, topic):
     who = {(b.stream, b.run, b.rate_hz, b.channels, b.unit) for b in alone if isinstance(b, Block)}
     found = list(decode(messages, {one: i for i, one in enumerate(who)}, 100))
     known = [part for part in found if isinstance(part, Page)]
-    named = [isinstance(one, Block) and msgspec.msgpack.decode(raw).get("stream") for one, raw in zip(alone, heads)]
-    blocks = sum(bool(name) and one.seq is not None for one, name in zip(alone, named))
+    named = [
+        isinstance(one, Block) and msgspec.msgpack.decode(raw).get("stream")
+        for one, raw in zip(alone, heads, strict=True)
+    ]
+    blocks = sum(bool(name) and one.seq is not None for one, name in zip(alone, named, strict=True))
     endless = sum(not isinstance(one, Block) and one.kind == "infinite" for one in alone)
     if not endless:  # which values may be on a page is for whoever looks at all of them at once
         assert by_stream(found) == by_stream(alone)
