@@ -7,12 +7,16 @@ import sys
 # they give (four times the CPU of a filter over a thousand streams, measured).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from monitor.cli import run
-
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run())
+    try:
+        from monitor.cli import run  # noqa: PLC0415 Ctrl-C may come while it is imported
+
+        code = run()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

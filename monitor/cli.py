@@ -68,8 +68,12 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code: Any = cli.main(arguments, prog_name="monitor", standalone_mode=False)
     except MonitorError as error:
-        click.echo(f"monitor: {error}", err=True)
-        return error.exit_code
+        return _tell(error)
+    except ExceptionGroup as group:  # of tasks that ran side by side
+        known, others = group.split(MonitorError)
+        if known is None or others is not None:
+            raise
+        return _tell(_first(known))
     except click.ClickException as error:
         error.show()
         return 2
@@ -79,3 +83,12 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _tell(error: MonitorError) -> int:
+    click.echo(f"monitor: {error}", err=True)
+    return error.exit_code
+
+
+def _first(error: MonitorError | ExceptionGroup[MonitorError]) -> MonitorError:
+    return error if isinstance(error, MonitorError) else _first(error.exceptions[0])

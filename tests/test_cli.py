@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,36 @@ def test_what_is_wrong_is_one_clear_line_and_an_exit_code(arguments, code, says,
     done = monitor(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["monitor", "training"])
+def test_ctrl_c_while_it_starts_is_no_traceback(program):
+    code = f"""
+import builtins, sys
+real = builtins.__import__
+def interrupted(name, *more):
+    if name == "click":
+        raise KeyboardInterrupt
+    return real(name, *more)
+builtins.__import__, sys.argv = interrupted, ["{program}", "--help"]
+from {program}.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_what_a_task_of_the_daemon_meets_is_one_clear_line_too(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        http = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = [f"http.listen={http}", f"zeromq.listen=ipc://{tmp_path}/s"]
+        flags += [f"feed.publish=ipc://{tmp_path}/f", f"feed.control=ipc://{tmp_path}/c"]
+        done = monitor("run", *(part for flag in flags for part in ("--set", flag)), cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"monitor: http.listen: cannot listen on '{http}'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

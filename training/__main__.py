@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from training.cli import cli
+import sys
 
 
 def main() -> None:
     """Run the command line."""
-    cli(prog_name="training")
+    try:
+        from training.cli import cli  # Ctrl-C may come while it is imported
+
+        cli(prog_name="training")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from monitor.core.errors import ConfigError
-
-NAME = "checkpoint.safetensors"
+from training.runs import CHECKPOINT, is_resumable
 
 
 @dataclass
@@ -59,10 +58,10 @@ def write_checkpoint(
         "rates": rates.state_dict(),
         "generator": random.bit_generator.state,
     }
-    partial = folder / f"{NAME}.partial"
+    partial = folder / f"{CHECKPOINT}.partial"
     contiguous = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     save_file(contiguous, partial, {"plain": json.dumps(plain)})
-    partial.replace(folder / NAME)
+    partial.replace(folder / CHECKPOINT)
 
 
 def read_checkpoint(
@@ -75,11 +74,11 @@ def read_checkpoint(
 ) -> Progress:
     """Put everything back where the newest checkpoint of the run in `folder` left it."""
     try:
-        with safe_open(folder / NAME, "pt") as file:
+        with safe_open(folder / CHECKPOINT, "pt") as file:
             plain = json.loads(file.metadata()["plain"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ConfigError(f"{folder / NAME}: expected a checkpoint of this version: {error}") from error
+        raise ConfigError(f"{folder / CHECKPOINT}: expected a checkpoint of this version: {error}") from error
     progress = Progress(**plain["progress"])
     if progress.digest != digest:
         raise ConfigError(f"--resume {folder}: its data are not what they were; start a new run")
@@ -87,7 +86,7 @@ def read_checkpoint(
     try:
         model.load_state_dict(_part(tensors, "model."))
     except RuntimeError as error:
-        raise ConfigError(f"{folder / NAME}: its weights do not fit config.json: {error}") from error
+        raise ConfigError(f"{folder / CHECKPOINT}: its weights do not fit config.json: {error}") from error
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(tensors, "optimiser.").items():
         number, _, key = name.partition(".")
@@ -105,7 +104,7 @@ def check_resumable(folder: Path) -> None:
         raise ConfigError(f"--resume {folder}: expected a run folder, got no config.json; check the path")
     if (folder / "outcome.json").is_file():
         raise ConfigError(f"--resume {folder}: this run is finished; `training export` makes a model file of it")
-    if not (folder / NAME).is_file():
+    if not is_resumable(folder):
         raise ConfigError(f"--resume {folder}: it ended before its first epoch did; start a new run")
 
 

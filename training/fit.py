@@ -17,14 +17,13 @@ from monitor import __version__
 from monitor.core.card import Source
 from monitor.core.errors import ConfigError
 from training.calibrate import calibrate
-from training.checkpoints import NAME as CHECKPOINT
 from training.checkpoints import Progress, check_resumable, read_checkpoint, write_checkpoint
 from training.config import FitConfig, Schedule
 from training.datasets import Data, load_data
 from training.models import RecurrentModel, State, build_model
 from training.pools import Batch, Chunks, Windows, carried
 from training.runlog import EpochLine, RunLog, check_board
-from training.runs import Outcome, commit_here, new_run_folder, read_config, write_json
+from training.runs import CHECKPOINT, Outcome, commit_here, new_run_folder, read_config, write_json
 
 
 def fit(  # noqa: PLR0915 - one story, to be read from top to bottom

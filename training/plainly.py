@@ -12,7 +12,10 @@ from monitor.core.errors import ConfigError, MonitorError
 
 
 def speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
-    """What went wrong on purpose, or for want of a package, is one line and its exit code, not a traceback."""
+    """What went wrong on purpose, or for want of a package, is one line and its exit code, not a traceback.
+
+    Ctrl-C ends with 130, as every program that it ends.
+    """
 
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -24,5 +27,7 @@ def speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             click.echo(f"error: the package {error.name} is missing; pip install 'foretrace[train]'", err=True)
             raise click.exceptions.Exit(ConfigError.exit_code) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
 
     return run

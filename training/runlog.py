@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from monitor.core.errors import ConfigError
+from training.runs import is_resumable
 
 
 class EpochLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,10 @@ class RunLog:
     ) -> None:
         self._open.close()
         if kind is KeyboardInterrupt and not self._quiet:
-            print(f"interrupted; to go on: training fit --resume {self._path.parent}", file=sys.stderr)
+            folder = self._path.parent
+            kept = f"to go on: training fit --resume {folder}"
+            lost = f"its first epoch had not ended, {folder} holds nothing to go on with"
+            print(f"interrupted; {kept if is_resumable(folder) else lost}", file=sys.stderr)
 
     def batch(self) -> None:
         """A batch is done."""

@@ -25,6 +25,8 @@ from training.config import FitConfig
 if TYPE_CHECKING:
     from training.models import RecurrentModel
 
+CHECKPOINT = "checkpoint.safetensors"
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a run."""
@@ -83,6 +85,11 @@ def read_config(folder: Path) -> FitConfig:
         raise ConfigError(f"{folder}: expected a run of this version: {error}") from error
 
 
+def is_resumable(folder: Path) -> bool:
+    """Whether a run was interrupted, and can go on."""
+    return (folder / CHECKPOINT).is_file()
+
+
 def read_run(folder: Path) -> tuple[FitConfig, Outcome, RecurrentModel]:
     """A finished run; raises ConfigError that says what is missing."""
     import torch
@@ -97,7 +104,11 @@ def read_run(folder: Path) -> tuple[FitConfig, Outcome, RecurrentModel]:
         weights = load_file(folder / "weights.safetensors")
     except OSError as error:
         name = Path(error.filename).name if error.filename else "weights.safetensors"
-        raise ConfigError(f"{folder}: expected a finished run, got no {name}; is this what `fit` made?") from error
+        missing = f"{folder}: expected a finished run, got no {name}"
+        do = (
+            f"`training fit --resume {folder}` finishes it" if is_resumable(folder) else "is this what `fit` made?"
+        )
+        raise ConfigError(f"{missing}; {do}") from error
     except (msgspec.DecodeError, SafetensorError) as error:
         raise ConfigError(f"{folder}: expected a run of this version: {error}") from error
     torch.manual_seed(outcome.seed)

@@ -156,14 +156,14 @@ def _take_up(study: Any, running: Any, failed: Any) -> None:
 
 def train_one(config: FitConfig, data_folder: Path | None, folder: Path) -> tuple[str, str]:
     """In a worker: fit, or go on with what an earlier try left in `folder`; the run, or why not."""
-    from training.checkpoints import NAME
     from training.fit import fit, resume
+    from training.runs import is_resumable
 
     try:
         for run in sorted(folder.glob("*")):
             if (run / "outcome.json").is_file():
                 return str(run), ""
-            if (run / NAME).is_file():
+            if is_resumable(run):
                 return str(resume(run, data_folder, quiet=True)), ""
         return str(fit(config, data_folder, folder, quiet=True)), ""
     except MonitorError as error:

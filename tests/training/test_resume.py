@@ -12,10 +12,10 @@ from safetensors.numpy import load_file
 import training.fit
 from monitor.core.errors import ConfigError
 from tests.training.conftest import changed, tiny
-from training.checkpoints import NAME
 from training.cli import cli
 from training.config import FitConfig
 from training.fit import fit, resume
+from training.runs import CHECKPOINT
 
 SIX: dict[str, Any] = {"epochs": 6, "epoch_windows": 300, "hop": 5}
 
@@ -46,7 +46,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     config = changed(tiny(), train=SIX | {"schedule": schedule, "stateful": stateful})
     at_once = fit(config, None, tmp_path / "once")
     run = interrupt(monkeypatch, config, tmp_path / "parts", epoch=4)
-    assert (run / NAME).is_file()
+    assert (run / CHECKPOINT).is_file()
     assert not list(run.glob("*.partial"))
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
     assert resume(run, None) == run
@@ -61,7 +61,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     outcomes = [json.loads((folder / "outcome.json").read_text()) for folder in (at_once, run)]
     for key in ("metrics", "best_epoch", "epochs", "validation_loss"):
         assert outcomes[0][key] == outcomes[1][key]
-    assert not (run / NAME).exists()
+    assert not (run / CHECKPOINT).exists()
 
 
 def test_a_line_written_after_the_checkpoint_is_written_once(
@@ -100,12 +100,32 @@ def test_what_cannot_go_on_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (run / "config.json").write_text((run / "config.json").read_text().replace('"noise": 0.1', '"noise": 0.2'))
     wrong.append((run, "its data are not what they were"))
     broken = interrupt(monkeypatch, changed(tiny(), train=SIX), tmp_path / "broken", epoch=2)
-    (broken / NAME).write_bytes((broken / NAME).read_bytes()[:500])
+    (broken / CHECKPOINT).write_bytes((broken / CHECKPOINT).read_bytes()[:500])
     wrong.append((broken, "expected a checkpoint of this version"))
     for folder, complaint in wrong:
         result = CliRunner().invoke(cli, ["fit", "--resume", str(folder)])
         assert result.exit_code == 2, result.output
         assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(("epoch", "told"), [(1, "nothing to go on with"), (2, "fit --resume")])
+def test_ctrl_c_says_how_to_go_on_where_one_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], epoch: int, told: str
+) -> None:
+    run = interrupt(monkeypatch, changed(tiny(), train=SIX), tmp_path, epoch=epoch)
+    assert told in capsys.readouterr().err
+    assert ("--resume" in CliRunner().invoke(cli, ["export", str(run)]).stderr) == (epoch > 1)
+
+
+def test_ctrl_c_ends_a_verb_with_the_code_of_one_that_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.fit, "fit", stop)
+    result = CliRunner().invoke(cli, ["fit", "--signal", "noisy-sine", "--out", str(tmp_path)])
+    assert (result.exit_code, result.stderr) == (130, "")
 
 
 def test_a_run_goes_on_with_what_it_was_given(tmp_path: Path) -> None:
@@ -116,7 +136,7 @@ def test_a_run_goes_on_with_what_it_was_given(tmp_path: Path) -> None:
 
 def test_a_checkpoint_holds_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupt(monkeypatch, changed(tiny(), train=SIX), tmp_path, epoch=2)
-    content = (run / NAME).read_bytes()
+    content = (run / CHECKPOINT).read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert {"plain"} == set(header.pop("__metadata__"))
     assert {name.partition(".")[0] for name in header} == {"model", "best", "optimiser", "generator"}

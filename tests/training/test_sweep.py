@@ -128,7 +128,7 @@ def test_a_trial_under_way_goes_on_in_its_folder(
         return real(*arguments, **options)
 
     monkeypatch.setattr(training.fit, "_loss_of", stop)
-    assert run(tmp_path, *words).exit_code == 1
+    assert run(tmp_path, *words).exit_code == 130
     told = json.loads(run(tmp_path, *words).stdout)
     assert len(trained) == 3
     assert trained[1] == trained[2]
