@@ -33,6 +33,7 @@ from monitor.core.blocks import Alarm, Note
 from monitor.core.errors import MonitorError
 from monitor.core.evidence import array_of
 from monitor.core.wire import decode_block, decode_event, decode_state
+from monitor.keys import make_key, write_key
 from monitor.reload import load_models
 from monitor.sockets import Socket
 from tests.cluster.conftest import caught_up, cluster_config, nodes, publish, told_by, working
@@ -200,3 +201,24 @@ async def test_a_gateway_that_comes_back_has_missed_nothing_and_says_when_nobody
                         await asyncio.sleep(0.05)
                 with pytest.raises(MonitorError, match="no worker has yet come to it in partition"):
                     await client.ask(SetBudget(2.0), list[str])
+
+
+async def test_who_watches_a_cluster_may_ask_but_not_command(tmp_path):
+    ours = make_key("daemon")
+    nurse = make_key("nurse", ours.public)
+    write_key(ours, tmp_path / "daemon.key")
+    (tmp_path / "allowed.keys").write_text(f"{nurse.public} nurse watch\n")
+    async with nodes(1, tmp_path) as made:
+        config = cluster_config(
+            made,
+            feed={"publish": f"ipc://{tmp_path}/feed", "control": f"ipc://{tmp_path}/control"},
+            alarm_log={"path": f"{tmp_path}/log.db"},
+            keys={"secret_file": f"{tmp_path}/daemon.key", "allowed_file": f"{tmp_path}/allowed.keys"},
+        )
+        async with connected(config.cluster, "test") as js:
+            await make_streams(js, config.cluster)
+        who = Client(config.feed.control, 60, nurse.client_options())
+        async with served(config, load_models(config)), who as client:
+            assert (await client.ask(GetStatus(), Overview)).streams == []
+            with pytest.raises(MonitorError, match="may ask, but not command: acknowledge"):
+                await client.ask(Acknowledge(""), list[Alarm])
