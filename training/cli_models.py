@@ -91,7 +91,7 @@ def evaluate(
 @click.argument("model")
 @click.argument("data")
 @click.option("--noise", required=True, help="Recordings of noise to mix in: a,b,...")
-@click.option("--records", default="", help="Of a folder only these: a,b,...")
+@click.option("--records", default="", help="Of a folder these: a,b,...; by default what MODEL learned from.")
 @click.option("--seconds", type=click.FloatRange(10), default=300.0, show_default=True, help="Of each recording.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The model with what was learned.")
 @speaks_plainly

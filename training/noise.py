@@ -65,8 +65,8 @@ def learn_noise(
 ) -> tuple[Model, Noisiness]:
     """The model (a file, or a shipped one's name) and what is too much noise for it.
 
-    `data` is a folder of labelled recordings (all, or those named in `records`), of which the first `seconds` are
-    used, `noises` are recordings of noise. Raises ConfigError for a model that finds no beats.
+    `data` is a labelled recording or a folder of such (see sources_for), of which the first `seconds` are used,
+    `noises` are recordings of noise. Raises ConfigError for a model that finds no beats.
     """
     asked = load_model(model_path(model))
     card = msgspec.structs.replace(asked.card, noise=None)
@@ -74,7 +74,7 @@ def learn_noise(
         raise ConfigError(f"model {card.ident}: expected one of task beats with two tiers, got {card.task}")
     settings = Settings(limit_s=seconds)
     shown: list[Shown] = []
-    for source in find_sources(data, records, card):
+    for source in sources_for(card, data, records):
         recording = read_source(source, settings, card)
         shown.append(_show(asked, card, recording, "none", np.inf, recording.values))
         for path in noises:
@@ -87,6 +87,16 @@ def learn_noise(
     for line in table(shown):
         say(line)
     return asked, learned
+
+
+def sources_for(card: Card, data: str, records: Sequence[str] = ()) -> list[str]:
+    """The recordings that `data` holds: those named in `records`, else those that the model learned from.
+
+    All others are other patients, and for judging; only where it learned from none of them are all taken.
+    """
+    there = find_sources(data, records, card)
+    learned = card.source.train.split()
+    return there if records else [one for one in there if Path(one).stem in learned] or there
 
 
 def _mixed(recording: Recording, noise: Recording, decibel: float) -> Floats:

@@ -12,10 +12,10 @@ from monitor.core.blocks import NS, Alarm, Beat, Block
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError
 from monitor.core.stream import Plan
-from monitor.inference import Model, load_model, second_tiers
+from monitor.inference import Model, find_models, load_model, second_tiers
 from monitor.recordings import read_recording
 from training.cards import write_with
-from training.noise import learn_noise
+from training.noise import learn_noise, sources_for
 
 RATE = 360
 RHYTHMS = str(Path(__file__).parents[2] / "sample_streams" / "ecg-rhythms.csv")
@@ -66,3 +66,16 @@ def test_the_monitor_says_noise_and_invents_no_beats(learned: tuple[Model, list[
 def test_only_a_model_of_beats_can_learn_it() -> None:
     with pytest.raises(ConfigError, match="with two tiers, got classify"):
         learn_noise("ecg-spikes", RHYTHMS, [])
+
+
+def test_patients_that_the_model_did_not_learn_from_are_left_for_judging(tmp_path: Path) -> None:
+    for name in ("101", "208", "300"):
+        (tmp_path / f"{name}.csv").touch()
+    card = load_model(find_models(None)["ecg-beats"]).card
+    names = {records: [Path(one).stem for one in sources_for(card, str(tmp_path), records)]
+             for records in ((), ("300",))}  # fmt: skip
+    assert names == {(): ["101", "208"], ("300",): ["300"]}
+    assert sources_for(card, RHYTHMS) == [RHYTHMS]
+    (tmp_path / "101.csv").unlink()
+    (tmp_path / "208.csv").unlink()
+    assert [Path(one).stem for one in sources_for(card, str(tmp_path))] == ["300"]
