@@ -7,8 +7,9 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from monitor.addresses import is_exposed
 from monitor.broker import password_of
-from monitor.config import Config, Mqtt, is_exposed
+from monitor.config import Config, Mqtt
 from monitor.core.errors import ConfigError
 from monitor.natsserver import kept_running, quoted
 from monitor.sources import MAX_MESSAGE_BYTES

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from monitor.addresses import Address, Host, HostPort, Name, StreamPattern, is_exposed
 from monitor.core.rules import Rule
 from monitor.core.stream import Plan
 from monitor.logs import Format, Level
@@ -22,9 +23,9 @@ Mode = Literal["window", "leapfrog"]
 class ZeroMQ(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples in over ZeroMQ."""
 
-    listen: str = "tcp://127.0.0.1:5555"
+    listen: Address = "tcp://127.0.0.1:5555"
     """Address to bind for PUB sockets of senders: fast, and what is lost is counted; empty turns it off."""
-    listen_reliable: str = ""
+    listen_reliable: Address = ""
     """Address to bind for DEALER sockets of senders that keep what is not acknowledged; empty turns it off."""
     credit: Count = 256
     """Messages that such a sender may have under way."""
@@ -35,7 +36,7 @@ class ZeroMQ(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Mqtt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples in, and events, states and status out, over an MQTT broker."""
 
-    host: str = ""
+    host: Host = ""
     """The broker; empty turns it off."""
     port: Port = 1883
     qos: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
@@ -89,7 +90,7 @@ class Lsl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     query: str = ""
     """Which outlets to take in, as liblsl asks for them: type='ECG'; empty turns it off."""
-    level: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "lsl"
+    level: Name = "lsl"
     """First level of their names: LEVEL/NAME-OF-THE-OUTLET."""
 
 
@@ -105,8 +106,8 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Feed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the daemon publishes, and where it answers commands."""
 
-    publish: str = "tcp://127.0.0.1:5556"
-    control: str = "tcp://127.0.0.1:5557"
+    publish: Address = "tcp://127.0.0.1:5556"
+    control: Address = "tcp://127.0.0.1:5557"
     queue: Count = 10_000
     """Messages that may wait for a slow client; then the oldest are dropped for that client."""
     history_s: Positive = 30.0
@@ -137,7 +138,7 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """/metrics for Prometheus, /healthz and /readyz."""
 
-    listen: str = ""
+    listen: HostPort = ""
     """HOST:PORT; empty turns it off."""
 
 
@@ -213,10 +214,10 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to do with the streams whose names match; the first entry that matches counts."""
 
-    name: str
+    name: StreamPattern
     """Stream name; shell patterns allowed."""
     models: tuple[str, ...] = ()
-    rate_hz: Positive | None = None
+    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=100_000)] | None = None
     channels: tuple[str, ...] = ()
     unit: str = ""
     max_gap_s: Annotated[float, msgspec.Meta(ge=0)] = 0.1
@@ -231,7 +232,8 @@ class StreamRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         """Ranges must be ranges."""
-        for what, (low, high) in {**self.limits, "heart_rate_bpm": self.heart_rate_bpm or (0, 1)}.items():
+        ranges = {f"limits.{channel}": span for channel, span in self.limits.items()}
+        for what, (low, high) in {**ranges, "heart_rate_bpm": self.heart_rate_bpm or (0, 1)}.items():
             if not low < high:
                 raise ValueError(f"{what}: expected [LOW, HIGH] with LOW below HIGH, got [{low:g}, {high:g}]")
         if self.limits and not self.models:
@@ -254,9 +256,9 @@ DEFAULT_STREAMS = (
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a daemon is told."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "monitor"
+    name: Name = "monitor"
     """Identity of this daemon: its MQTT client id, and what it calls itself."""
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "signals"
+    prefix: Name = "signals"
     """First level of every topic."""
     models: str = ""
     """Folder of further model files; those of the same name win over the shipped ones."""
@@ -292,9 +294,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if fnmatchcase(stream, rule.name):
                 return rule.plan
         return None
-
-
-def is_exposed(address: str) -> bool:
-    """Whether other machines can reach a ZeroMQ socket that is bound there."""
-    host = address.removeprefix("tcp://").rpartition(":")[0]
-    return address.startswith("tcp://") and not (host in ("localhost", "[::1]") or host.startswith("127."))

@@ -10,6 +10,7 @@ are never shown.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from monitor.complaints import complaint
 from monitor.config import Config
 from monitor.core.errors import ConfigError
 
@@ -45,8 +47,12 @@ def load_config(
     try:
         return msgspec.convert(data, Config), origins
     except msgspec.ValidationError as error:
-        where = "the configuration" if path is None else f"{path}"
-        raise ConfigError(f"{where}: {_explain(str(error), origins)}") from error
+        key, said = complaint(error, data, Config, SECRETS)
+        origin = origins.get(key, "")
+        where, by = (
+            ("the configuration", f" (from {origin})") if origin and not origin.startswith("file") else (path, "")
+        )
+        raise ConfigError(f"{where or 'the configuration'}: {said}{by}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Origins]:
@@ -74,14 +80,6 @@ def _set(data: dict[str, Any], origins: Origins, key: str, text: str, origin: st
     origins[key] = origin
 
 
-def _explain(message: str, origins: Origins) -> str:
-    """Msgspec's message, with where the value came from when that was not the file."""
-    for key, origin in origins.items():
-        if not origin.startswith("file") and f"$.{key}" in message:
-            return f"{message} (from {origin})"
-    return message
-
-
 def _flat(data: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = []
     for key, value in data.items():
@@ -106,6 +104,30 @@ def sample_config() -> str:
     return next(place for place in places if place.is_file()).read_text()
 
 
-def flat_config(config: Config) -> list[tuple[str, Any]]:
-    """Every key with its value, as "section.key", secrets hidden."""
-    return _flat(shown_config(config))
+def config_as_toml(config: Config, origins: Origins | None = None) -> str:
+    """Every key with its value as TOML that `load_config` reads, secrets hidden; with `origins`, who said so."""
+    lines: list[str] = []
+    tables: list[str] = []
+    for key, value in _flat(shown_config(config)):
+        won = f"    # {origins.get(key, 'default')}" if origins is not None else ""
+        if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+            for entry in value:
+                tables += ["", f"[[{key}]]{won}"]
+                tables += [f"{name} = {_toml(one)}" for name, one in entry.items() if one is not None]
+        else:
+            lines.append(f"{key} = {_toml(value)}{won}")
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case bool():
+            return str(value).lower()
+        case dict():
+            return f"{{{', '.join(f'{_toml(key)} = {_toml(one)}' for key, one in value.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:
+            return repr(value)

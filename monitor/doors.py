@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 
-from monitor.config import Config, is_exposed
+from monitor.addresses import is_exposed
+from monitor.config import Config
 from monitor.control import server_socket
 from monitor.gate import Gate
 from monitor.keys import read_allowed, read_key

@@ -63,6 +63,10 @@ def wanted_models(config: Config) -> dict[str, Path]:
     """The files of the models that some stream asks for; raises ModelError or ConfigError with the reason."""
     found = find_models(Path(config.models) if config.models else None)
     wanted = {name for rule in config.streams for name in rule.models}
+    if unknown := sorted(set(config.inference.modes) - set(found)):
+        raise ConfigError(
+            f"inference.modes: expected some of {', '.join(sorted(found))}, got {', '.join(unknown)}"
+        )
     if unknown := sorted(wanted - set(found)):
         raise ConfigError(
             f"streams: models: expected some of {', '.join(sorted(found))}, got {', '.join(unknown)}"

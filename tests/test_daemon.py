@@ -290,8 +290,8 @@ async def test_nobody_there_is_said_in_time(tmp_path):
 
 
 async def test_an_address_in_use_is_a_configuration_error(tmp_path, models):
-    config = settings(tmp_path, zeromq={"listen": "tcp://127.0.0.1:*"}, feed={"publish": "nonsense"})
-    with AlarmLog(tmp_path / "x.db") as log, pytest.raises(ConfigError, match="nonsense"):
+    config = settings(tmp_path, zeromq={"listen": "tcp://127.0.0.1:*"}, feed={"publish": "ipc:///nowhere/at/all"})
+    with AlarmLog(tmp_path / "x.db") as log, pytest.raises(ConfigError, match="nowhere"):
         Daemon(config, models, log)
 
 

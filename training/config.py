@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from monitor.complaints import complaint
 from monitor.core.card import Task
 from monitor.core.conditioning import Conditioning
 from monitor.core.errors import ConfigError
@@ -106,7 +107,7 @@ def load_config(path: Path | None, sets: Sequence[str] = (), base: dict[str, Any
     try:
         config = msgspec.convert(tree, FitConfig)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(f"{where}: {complaint(error, tree, FitConfig)[1]}") from error
     check(config, where)
     return config
 

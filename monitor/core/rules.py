@@ -29,6 +29,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     latch: bool = False
     """Keep it until somebody acknowledges, also when it is over."""
 
+    def __post_init__(self) -> None:
+        """An alarm must be over before it can begin again."""
+        if self.raise_level is not None and self.clear_level is not None and self.clear_level > self.raise_level:
+            raise ValueError(
+                f"clear_level: expected at most raise_level, {self.raise_level:g}, got {self.clear_level:g}"
+            )
+
 
 DEFAULT_RULES = (
     Rule(kind=Kind.CLASS, label="V", clear_s=3.0),

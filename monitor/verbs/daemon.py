@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from monitor.config import Config
+from monitor.core.errors import ConfigError
 from monitor.verbs.options import as_json, child_option, config_options, configured, run_to_the_end
 
 
@@ -44,10 +45,20 @@ def _read_again(path: Path | None, settings: tuple[str, ...]) -> Config:
 @click.command()
 @config_options
 def check(path: Path | None, settings: tuple[str, ...]) -> None:
-    """Read the configuration, load every model it names, ask each its known answer. Opens no socket."""
+    """Read the configuration and the files it names, ask every model its known answer. Opens no socket."""
+    from monitor.broker import check_settings
+    from monitor.keys import read_allowed, read_key
     from monitor.reload import load_models
 
     config, _ = configured(path, settings)
+    check_settings(config.mqtt)
+    if config.keys.secret_file:
+        read_key(config.keys.secret_file)
+    if config.keys.allowed_file:
+        read_allowed(config.keys.allowed_file)
+    folder = Path(config.alarm_log.path).absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"alarm_log.path: expected a file in a folder that is there, got no {folder}; make it")
     models = load_models(config)
     for name, model in models.items():
         click.echo(f"model {name}: {model.card.ident}, {model.card.task}, known answer holds")
@@ -60,8 +71,8 @@ def check(path: Path | None, settings: tuple[str, ...]) -> None:
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @click.option("--sample", is_flag=True, help="Print a file to begin with instead: every key, explained.")
 def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bool, sample: bool) -> None:
-    """Print the configuration that `monitor run` would use with the same options."""
-    from monitor.configfile import flat_config, sample_config, shown_config
+    """Print the configuration that `monitor run` would use with the same options, as a file for --config."""
+    from monitor.configfile import config_as_toml, sample_config, shown_config
 
     if sample:
         click.echo(sample_config(), nl=False)
@@ -70,7 +81,4 @@ def config(path: Path | None, settings: tuple[str, ...], json_: bool, origin: bo
     if json_:
         click.echo(msgspec.json.format(msgspec.json.encode(shown_config(current))))
         return
-    for key, value in flat_config(current):
-        shown = msgspec.json.encode(value).decode()
-        won = f"    # {origins.get(key, 'default')}" if origin else ""
-        click.echo(f"{key} = {shown}{won}")
+    click.echo(config_as_toml(current, origins if origin else None), nl=False)

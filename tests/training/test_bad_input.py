@@ -64,7 +64,7 @@ def test_series(tmp_path: Path, values: list[object], complaint: str) -> None:
         (["--signal", "noisy-sine", "--set", "data.rate_hz=0"], "expected a rate above 0 Hz"),
         (["--signal", "noisy-sine", "--set", "data.minutes.test=0"], "noisy-sine test, channel 1: expected"),
         (["--signal", "noisy-sine", "--set", "data.minutes.test=0.01"], "expected at least 100"),
-        (["--signal", "noisy-sine", "--set", "model.hiden=3"], "unknown field `hiden` - at `$.model`"),
+        (["--signal", "noisy-sine", "--set", "model.hiden=3"], "model.hiden: no such key; did you mean hidden?"),
         (["--signal", "noisy-sine", "--epochs", "0"], "train.epochs: expected 1 or more, got 0"),
         (["--signal", "noisy-sine", *SPIKES], "holds one class only ('quiet'), expected labels of spike"),
         (["--signal", "noisy-sine", "--out", "/dev/null/runs", "--set", "train.hop=50"], "--out /dev/null"),

@@ -121,11 +121,14 @@ def test_useless_data_is_refused(tmp_path: Path, rows: int, value: str, complain
     [
         (None, "cannot be read"),
         ("name = ", "expected TOML"),
-        ('name = "x"\ntask = "forecast"', "required field `data`"),
-        ('name = "x"\ntask = "dream"\n[data]\nsource = "simulated"', "$.task"),
+        ('name = "x"\ntask = "forecast"', "data: missing"),
+        (
+            'name = "x"\ntask = "dream"\n[data]\nsource = "simulated"',
+            "task: expected one of beats, classify, forecast, got 'dream'",
+        ),
         (
             'name = "x"\ntask = "forecast"\n[data]\nsource = "simulated"\nrate = 3',
-            "unknown field `rate` - at `$.data`",
+            "data.rate: no such key; did you mean rate_hz?",
         ),
         ('name = "x"\ntask = "forecast"\n[data]\nsource = "simulated"', "model.horizon: expected 1 to 4096"),
         ('name = "x"\ntask = "classify"\n[data]\nsource = "simulated"', "model.classes: expected two or more"),
@@ -148,8 +151,14 @@ def test_a_wrong_configuration_says_where(tmp_path: Path, text: str | None, comp
         ([], "expected one of CONFIG"),
         (["--signal", "noisy-sine", "--recording", "x"], "expected one of CONFIG"),
         (["--signal", "noisy-sine", "--set", "nonsense"], "expected key=value"),
-        (["--signal", "noisy-sine", "--set", "model.colour=red"], "unknown field `colour` - at `$.model`"),
-        (["--signal", "noisy-sine", "--set", "model.hidden=many"], "$.model.hidden"),
+        (
+            ["--signal", "noisy-sine", "--set", "model.colour=red"],
+            "model.colour: no such key; expected one of cell",
+        ),
+        (
+            ["--signal", "noisy-sine", "--set", "model.hidden=many"],
+            "model.hidden: expected a whole number, got 'many'",
+        ),
     ],
 )
 def test_wrong_flags_say_what(arguments: list[str], complaint: str) -> None:
