@@ -65,7 +65,11 @@ def test_every_verb_has_help():
     [
         (["dance"], 2, "No such command"),
         (["run", "--config", "none.toml"], 2, "none.toml: cannot be read"),
-        (["run", "--set", "mqtt.port=0"], 2, "mqtt.port: expected a whole number, at least 1, got 0 (from flag mqtt.port=0)"),
+        (
+            ["run", "--set", "mqtt.port=0"],
+            2,
+            "mqtt.port: expected a whole number, at least 1, got 0 (from flag mqtt.port=0)",
+        ),
         (["check", "--set", "nonsense"], 2, "expected KEY=VALUE"),
         (["check", "--set", "zeromq.lisen=a"], 2, "zeromq.lisen: no such key; did you mean listen?"),
         (["alarms", "--control", "ipc:///nowhere/at/all"], 3, "no daemon answered"),

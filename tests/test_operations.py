@@ -91,7 +91,8 @@ async def test_sighup_and_the_command_read_the_configuration_again(tmp_path):
         async with open_outlet(daemon.samples, "signals") as outlet:
             await send(sine(samples=500), outlet, speed=0)
             file.write_text(
-                rule.replace('"sine-spikes"', '"sine-spikes", "sine-forecast"') + '[http]\nlisten = "127.0.0.1:1"\n'
+                rule.replace('"sine-spikes"', '"sine-spikes", "sine-forecast"')
+                + '[http]\nlisten = "127.0.0.1:1"\n'
             )
             daemon.process.send_signal(signal.SIGHUP)
             await eventually(lambda: "now sine-forecast@" in daemon.text(), "the second model")
