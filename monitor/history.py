@@ -6,7 +6,9 @@ was set. All rings together are bounded: with more streams each keeps fewer seco
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,7 +29,7 @@ _LEAST_BYTES = 8 * 2**10
 """Of one stream's ring: eight seconds at 250 Hz."""
 _SLOW_HZ, _LEAST_SAMPLES = 20.0, 512
 """Of a slower stream so many samples are kept, however long they take: windows have room in them."""
-_UNSETTLED = 2**19
+_UNSETTLED = 2**18
 """Numbers that may wait to be put into the rings."""
 _PIECE = 16_384
 """Samples in one block that is given, at most."""
@@ -97,20 +99,30 @@ class _Ring:
             return self.values[at : at + n].copy()
         return np.concatenate((self.values[at:], self.values[: at + n - size]))
 
-    def pieces(self, stream: str, since_ns: int = 0, since: int = 0) -> list[Block]:
-        """What lies after `since_ns` and sample `since`, oldest first, a block for each row without a break."""
-        found = []
-        oldest = max(self.count - len(self.values), since)
-        ends = [*[mark.at for mark in self.marks][1:], self.count]
-        for mark, end in zip(self.marks, ends, strict=True):
+    def pieces(self, stream: str, since_ns: int = 0) -> list[Block]:
+        """What lies after `since_ns`, oldest first, a block for each row without a break."""
+        oldest = self.count - len(self.values)
+        return list(self._pieces(stream, list(self.marks), self.count, oldest, since_ns))
+
+    def unsaved(self, stream: str) -> Iterator[Block]:
+        """The same of what came since this was last asked, to be cut at leisure."""
+        since, self.saved = self.saved, self.count
+        return self._pieces(stream, list(self.marks), self.count, since, 0)
+
+    def _pieces(self, stream: str, marks: list[_Mark], end: int, oldest: int, since_ns: int) -> Iterator[Block]:
+        ends = [*[mark.at for mark in marks][1:], end]
+        for mark, until in zip(marks, ends, strict=True):
             late = int(np.ceil((since_ns - mark.t0_ns) * self.rate_hz / NS))
-            for start in range(max(oldest, mark.at, mark.at + late), end, _PIECE):
-                skipped = start - mark.at
-                t0_ns = mark.t0_ns + round(skipped * NS / self.rate_hz)
-                values = self._cut(start, min(start + _PIECE, end))
-                seq = mark.seq + skipped
-                found.append(Block(stream, values, mark.run, seq, t0_ns, self.rate_hz, self.channels, self.unit))
-        return found
+            for start in range(max(oldest, mark.at, mark.at + late), until, _PIECE):
+                values = self._cut(start, min(start + _PIECE, until))
+                lost = max(self.count - len(self.values) - start, 0)  # written over before it was cut
+                if lost >= len(values):
+                    continue
+                skipped = start + lost - mark.at
+                yield Block(
+                    stream, values[lost:], mark.run, mark.seq + skipped,
+                    mark.t0_ns + round(skipped * NS / self.rate_hz), self.rate_hz, self.channels, self.unit,
+                )  # fmt: skip
 
 
 _T = TypeVar("_T")
@@ -203,15 +215,14 @@ class History:
         self._settle()
         return sum(ring.values.nbytes for ring in self._rings.values())
 
-    def unsaved(self) -> list[Block]:
-        """Samples that came since the last call, as far as they are still here."""
+    def unsaved(self) -> Iterator[Block]:
+        """Samples that came since the last call, as far as they are still here.
+
+        To be asked for at leisure, in another thread as well: what has been written over by then is left out.
+        """
         self._settle()
-        found: list[Block] = []
-        for stream, ring in self._rings.items():
-            if ring.saved < ring.count:
-                found += ring.pieces(stream, since=ring.saved)
-                ring.saved = ring.count
-        return found
+        fresh = [ring.unsaved(stream) for stream, ring in self._rings.items() if ring.saved < ring.count]
+        return itertools.chain.from_iterable(fresh)
 
     def notice(self, notice: Event | Beat) -> None:
         """An event or a beat."""

@@ -16,7 +16,7 @@ received. Rules of the file:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -66,6 +66,8 @@ class Keeper:
         self._log, self._settings, self.retention = alarm_log, settings, retention
         self._history, self._clock = history, clock
         self._journal: list[Entry] = []
+        self._next_id = 1
+        """Of what is written of it."""
         self._next_s = clock() + settings.checkpoint_s
         self._marked_s = 0.0
         self._written: dict[str, Saved] = {}
@@ -91,45 +93,53 @@ class Keeper:
     def journal(self) -> list[Write]:
         """A turn begins: what is to be written with all that comes of it."""
         journal, self._journal = self._journal, []
-        entries = _rows(msgspec.msgpack.encode(journal))
-        return [Write("INSERT INTO journal (entries) VALUES (?)", entries)] if journal else []
+        if not journal:
+            return []
+        self._next_id += 1
+        row = _rows(self._next_id - 1, msgspec.msgpack.encode(journal))
+        return [Write("INSERT INTO journal (id, entries) VALUES (?, ?)", row)]
 
     def checkpoint(self) -> list[Write]:
         """A turn begins: what is to be written after all that comes of it, with what `states` gives then.
 
-        What is large is made ready when it is written, in the writer's thread.
+        What is large is made ready when its rows are asked for, which may be a little at a time.
         """
         now_s = self._clock()
         self._next_s, self.is_dirty = now_s + self._settings.checkpoint_s, False
-        pieces = self._history.unsaved() if self._settings.history else []
-        newest = {piece.stream: piece for piece in pieces}
-        spans = [
-            (stream, _end_ns(piece) - round(self._history.seconds_of(piece.rate_hz or 1.0) * NS), _end_ns(piece))
-            for stream, piece in newest.items()
-        ]
+        unsaved = self._history.unsaved() if self._settings.history else iter(())
+        ends: dict[str, tuple[int, float]] = {}
         return [
+            Write("INSERT INTO recent (stream, end_ns, block) VALUES (?, ?, ?)", self._pieces(unsaved, ends)),
             # Older than what is kept, or of a time that has been taken back.
-            Write("DELETE FROM recent WHERE stream = ? AND (end_ns < ? OR end_ns > ?)", iter(spans)),
-            Write(
-                "INSERT INTO recent (stream, end_ns, block) VALUES (?, ?, ?)",
-                ((piece.stream, _end_ns(piece), encode_block(piece)) for piece in pieces),
-            ),
-            Write("DELETE FROM journal WHERE ?", _rows(1)),
+            Write("DELETE FROM recent WHERE stream = ? AND (end_ns < ? OR end_ns > ?)", self._spans(ends)),
+            Write("DELETE FROM journal WHERE id < ?", _rows(self._next_id)),
             Write("DELETE FROM stream WHERE name = ?", iter([(name,) for name in self._forgotten])),
             Write("DELETE FROM recent WHERE stream = ?", iter([(name,) for name in self._forgotten])),
             *self._prune(now_s),
         ]
 
-    def states(self, saved: Sequence[Saved]) -> list[Write]:
+    @staticmethod
+    def _pieces(unsaved: Iterator[Block], ends: dict[str, tuple[int, float]]) -> Iterator[tuple[str, int, bytes]]:
+        for piece in unsaved:
+            ends[piece.stream] = _end_ns(piece), piece.rate_hz or 1.0
+            yield piece.stream, ends[piece.stream][0], encode_block(piece)
+
+    def _spans(self, ends: dict[str, tuple[int, float]]) -> Iterator[tuple[str, int, int]]:
+        """What is kept of each stream whose pieces are there: nothing of others."""
+        for stream, (end_ns, rate_hz) in ends.items():
+            yield stream, end_ns - round(self._history.seconds_of(rate_hz) * NS), end_ns
+
+    def states(self, saved: Iterable[Saved]) -> list[Write]:
         """What is known of every stream at the end of a checkpoint's turn."""
-        now_s, changed = self._clock(), []
+        rows = self._changed(saved, self._clock())
+        return [Write("INSERT OR REPLACE INTO stream (name, state) VALUES (?, ?)", rows)]
+
+    def _changed(self, saved: Iterable[Saved], now_s: float) -> Iterator[tuple[str, bytes]]:
         for one in saved:
             before = self._written.get(one.stream)
             if before is None or msgspec.structs.replace(before, seen_s=0.0) != one:
-                self._written[one.stream] = msgspec.structs.replace(one, seen_s=now_s)
-                changed.append(self._written[one.stream])
-        rows = ((one.stream, msgspec.msgpack.encode(one)) for one in changed)
-        return [Write("INSERT OR REPLACE INTO stream (name, state) VALUES (?, ?)", rows)]
+                self._written[one.stream] = now = msgspec.structs.replace(one, seen_s=now_s)
+                yield one.stream, msgspec.msgpack.encode(now)
 
     def _prune(self, now_s: float) -> list[Write]:
         """Old events and alarms that are over: by number, and by the hour in which they were written."""
@@ -162,6 +172,7 @@ class Keeper:
                 decode_block(block, max_samples=_MANY)
                 for (block,) in self._log.read("SELECT block FROM recent ORDER BY rowid")
             ]
+            self._next_id = 1 + int(self._log.read("SELECT coalesce(max(id), 0) FROM journal")[0][0])
             journal = [
                 entry
                 for (entries,) in self._log.read("SELECT entries FROM journal ORDER BY id")

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,8 @@ _NAP_S = 0.005
 _BUSY_S = 0.02
 _MANY = 256
 """Messages in one delivery after which there is no nap."""
+_FEW_ROWS = 64
+"""Of a checkpoint that are made ready in one go."""
 _TELL_S = 0.02
 """A round longer than this tells what it has found so far."""
 
@@ -179,7 +182,7 @@ class Pipeline:
         await self._hand_over(notices, writes, acknowledgements)
         if checkpoint:
             await self._handed_over()
-            self._checkpoint = asyncio.create_task(self._store(checkpoint), name="checkpoint")
+            self._checkpoint = asyncio.create_task(self._keep(checkpoint), name="checkpoint")
 
     def _signals(self) -> list[Notice]:
         """What was found without any model."""
@@ -216,6 +219,17 @@ class Pipeline:
             self._telemetry.latency.add(time.monotonic_ns() - np.concatenate(marks))
         for acknowledge in acknowledgements:
             acknowledge()
+
+    async def _keep(self, checkpoint: Sequence[Write]) -> None:
+        """Write a checkpoint, made ready a little at a time: of thousands of streams it would hold up all else."""
+        ready = []
+        for write in checkpoint:
+            rows: list[tuple[object, ...]] = []
+            while some := list(itertools.islice(write.rows, _FEW_ROWS)):
+                rows += some
+                await asyncio.sleep(_NAP_S)
+            ready.append(Write(write.sql, iter(rows)))
+        await self._store(ready)
 
     async def _store(self, writes: Sequence[Write], notices: Sequence[Notice | Note | Evidence] = ()) -> None:
         await self.publisher.publish(notices, writes)

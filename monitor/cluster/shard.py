@@ -229,7 +229,7 @@ class Shard:
         """Everything, between two calls of `take`."""
         memory = self.engine.memory
         engine = freeze(self.engine, self._pristine)
-        frozen = Frozen(self.version, engine, self._clock.state, memory.learn(memory.save()))
+        frozen = Frozen(self.version, engine, self._clock.state, [*memory.learn(memory.save())])
         return msgspec.msgpack.encode(frozen)
 
     def thaw(self, data: bytes, position: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -61,6 +62,12 @@ class BeatJudge(Judge):
             self.picker, self.pulse, self.second = other.picker, other.pulse, other.second
             self.noise, self.outlook = other.noise, other.outlook
         return super().inherit(other)
+
+    def still(self) -> Self:
+        """See Judge.still."""
+        other = super().still()
+        other.outlook = self.outlook.still()
+        return other
 
     def calibration(self, slot: int) -> dict[str, float]:
         """See Judge.calibration."""

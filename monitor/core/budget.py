@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.blocks import Ints
+from monitor.core.still import still
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -220,6 +221,10 @@ class Budget:
         rows["level"] = np.where(known, level, np.inf)
         # Over is what is usual again; an alarm that waited for less would go on from one usual top to the next.
         rows["over"] = np.where(known, np.minimum(np.maximum(rows["base"], 0.8 * self._floor), level), np.inf)
+
+    def still(self) -> Budget:
+        """One whose `calibration` stays as it is now."""
+        return still(self, "_state")
 
     def calibration(self, slot: int) -> dict[str, float]:
         """What was learned of a stream; empty before anything was."""

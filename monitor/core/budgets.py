@@ -11,6 +11,7 @@ import numpy as np
 from monitor.core.blocks import Alarm, Ints, Kind, State
 from monitor.core.budget import TAIL, Bools, Budget, Doubles
 from monitor.core.rules import Track
+from monitor.core.still import still
 
 FROZEN_S = 60.0
 """A deviation that has gone on for so long, or for two windows, is the usual, and is learned."""
@@ -112,6 +113,12 @@ class Budgets:
             raised = np.zeros(len(slots), np.bool_)
             raised[[row for row, alarm in new if (alarm.kind, alarm.label) == (track.kind, track.label)]] = True
             self._of[i].learn(slots, scores[:, i], busy[:, i], raised)
+
+    def still(self) -> Budgets:
+        """One whose `calibration` stays as it is now."""
+        other = still(self)
+        other._of = {i: budget.still() for i, budget in self._of.items()}  # noqa: SLF001 one of us
+        return other
 
     def calibration(self, slot: int) -> dict[str, float]:
         """What was learned of a stream; empty when nothing."""

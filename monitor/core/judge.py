@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Self
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from monitor.core.budgets import Budgets
 from monitor.core.card import Card
 from monitor.core.rules import Rule, Track
 from monitor.core.scoring import Bools, Continuity, Doubles
+from monitor.core.still import still
 
 Notice = Event | Alarm | Beat
 Found = tuple[Doubles, list[tuple[int, Notice]]]
@@ -62,6 +64,12 @@ class Judge:
     def reconcile(self, known: Mapping[str, Alarm]) -> list[str]:
         """See Alarms.reconcile."""
         return self._alarms.reconcile(known)
+
+    def still(self) -> Self:
+        """One whose `calibration` stays as it is now."""
+        other = still(self)
+        other.budgets = self.budgets.still()
+        return other
 
     def calibration(self, slot: int) -> dict[str, float]:
         """What it has learned of a stream, for a restart; empty when nothing."""

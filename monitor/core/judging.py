@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -43,6 +44,12 @@ class ForecastJudge(Judge):
         if isinstance(other, ForecastJudge) and other.card == self.card:
             self.scorer = other.scorer
         return super().inherit(other)
+
+    def still(self) -> Self:
+        """See Judge.still."""
+        other = super().still()
+        other.scorer = self.scorer.still()
+        return other
 
     def calibration(self, slot: int) -> dict[str, float]:
         """See Judge.calibration."""

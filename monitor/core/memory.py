@@ -7,7 +7,7 @@ one is told with `resume` and `restore`; a stream that is not there yet gets wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -98,32 +98,41 @@ class Memory:
 
     def save(self) -> list[Saved]:
         """The books of every stream, as they stand: what of a stream must survive a restart, but for `learn`."""
+        alike: dict[tuple[tuple[Lane, ...], float], int] = {}  # few streams align in a way of their own
+        for stream in self._intake.streams:
+            alike.setdefault((stream.lanes, stream.rate_hz), stream.align)
         return [
             Saved(
                 stream.name,
                 stream.ledger.state,
                 tuple(encode_block(held.block) for held in stream.early.blocks()),
                 begin_seq=stream.ledger.next_seq - stream.index,
-                align=stream.align,
+                align=alike[stream.lanes, stream.rate_hz],
             )
             for stream in self._intake.streams
         ]
 
-    def learn(self, saved: Iterable[Saved]) -> list[Saved]:
-        """The same, with calibration and alarms as they are once everything in those books is concluded."""
+    def learn(self, saved: Sequence[Saved]) -> Iterator[Saved]:
+        """The same, with calibration and alarms as they are now: once everything in those books is concluded.
+
+        To be asked for at leisure, in another thread as well.
+        """
         lives = [self._technical.alarms.lives(), *(judge.lives() for judge in self._judges.values())]
-        return [
+        judges = {name: (self._lanes[name].card.ident, judge.still()) for name, judge in self._judges.items()}
+        # Streams only ever come in addition.
+        models = [tuple(lane.name for lane in stream.lanes) for stream in self._intake.streams[: len(saved)]]
+        return (
             msgspec.structs.replace(
                 one,
                 calibration={
-                    lane.card.ident: learned
-                    for lane in stream.lanes
-                    if (learned := self._judges[lane.name].calibration(stream.slot))
+                    ident: learned
+                    for ident, judge in map(judges.__getitem__, names)
+                    if (learned := judge.calibration(slot))
                 },
-                lives=[life for some in lives for life in some.get(stream.slot, ())],
+                lives=[life for some in lives for life in some.get(slot, ())],
             )
-            for one, stream in zip(saved, self._intake.streams, strict=False)  # streams only ever come in addition
-        ]
+            for slot, (one, names) in enumerate(zip(saved, models, strict=True))
+        )
 
     def resume(self, saved: Iterable[Saved]) -> None:
         """What an earlier run knew of its streams; each goes on where it is, or when it comes back."""

@@ -86,12 +86,13 @@ class Plateaus:
         ends = np.where(broken.any(axis=1), np.argmax(broken[:, ::-1], axis=1) + 1, n + carried)
         self._run[slots] = ends
         found = []
-        long_enough = carried + n >= flat
+        long_enough: NDArray[np.bool_] = carried + n >= flat
         if n >= flat:  # a flat line goes on from before, or fills one of the cells half as long
             half = flat // 2
             lead = np.where(broken.any(axis=1), broken.argmax(axis=1), n)
             cells = same[:, : n // half * half].reshape(len(slots), -1, half)
-            long_enough = (carried + lead >= flat) | cells.all(axis=2).any(axis=1)
+            filled: NDArray[np.bool_] = np.logical_and.reduce(cells, axis=2)
+            long_enough = (carried + lead >= flat) | filled.any(axis=1)
         for row in np.flatnonzero(long_enough).tolist():
             edges = [0, *np.flatnonzero(broken[row]).tolist(), n]
             run = int(carried[row])

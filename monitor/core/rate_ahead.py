@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.blocks import Ints
+from monitor.core.still import still
 
 Doubles = NDArray[np.float64]
 
@@ -108,6 +109,10 @@ class RateOutlook:
             return text
         beats = (limit - rate_bpm) / slope
         return f"{text} in {beats * 120 / (limit + rate_bpm):.2g} s"  # on the way the rate is the mean of both
+
+    def still(self) -> RateOutlook:
+        """One whose `calibration` stays as it is now."""
+        return still(self, "_usual", "_learned")
 
     def calibration(self, slot: int) -> dict[str, float]:
         """What was learned of a stream; empty before anything was."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import Card
+from monitor.core.still import still
 from monitor.core.trailing import Trailing
 
 Doubles = NDArray[np.float64]
@@ -103,6 +104,10 @@ class DeviationScorer:
         rate = np.maximum(0.02 / self._hops_a_score, 0.5 / (self._hops_a_score + hops / 4))
         self._usual[some] = first * np.exp(rate * ((value > first) - (1 - self.QUANTILE)))
         self._hops[some] = hops + 1
+
+    def still(self) -> DeviationScorer:
+        """One whose `calibration` stays as it is now."""
+        return still(self, "_usual", "_hops", "_error", "_error_of_persistence")
 
     def calibration(self, slot: int) -> dict[str, float]:
         """What was learned of a stream; empty before anything was."""

@@ -156,7 +156,7 @@ def deviating(block_samples, batch, plan, values, stand_in, restart_at=None):
     found, model = [], last_value_model(25)
     for block in cut(values, range(0, len(values), block_samples)):
         if restart_at is not None and block.seq >= restart_at:
-            saved = engine.memory.learn(engine.memory.save())
+            saved = [*engine.memory.learn(engine.memory.save())]
             engine, restart_at = Engine({"f": stand_in}, lambda _: plan, max_streams=1), None
             engine.memory.resume(saved)
         found += engine.push(block, 0, 0)[1]
@@ -207,7 +207,7 @@ def test_a_restart_keeps_the_level(make_card, noise):
     card = make_card("forecast", window=25, hop=25, horizon=25)
     whole = deviating(500, 64, plan, noise, card)[1]
     again = deviating(500, 64, plan, noise, card, restart_at=30_000)[1]
-    levels = [engine.memory.learn(engine.memory.save())[0].calibration for engine in (whole, again)]
+    levels = [[*engine.memory.learn(engine.memory.save())][0].calibration for engine in (whole, again)]
     assert levels[1][card.ident]["forecast.blocks"] == pytest.approx(
         levels[0][card.ident]["forecast.blocks"], abs=2
     )

@@ -155,7 +155,7 @@ def halves(make_card, blocks, at):
     first, second = make_engine(make_card), make_engine(make_card)
     run_through(first, blocks[:at])
     saved = msgspec.msgpack.decode(
-        msgspec.msgpack.encode(first.memory.learn(first.memory.save())), type=list[Saved]
+        msgspec.msgpack.encode([*first.memory.learn(first.memory.save())]), type=list[Saved]
     )
     second.memory.resume(saved)
     flagged, _ = run_through(second, blocks[at:])
@@ -170,7 +170,7 @@ def test_ledger_and_calibration_survive_a_restart(make_card):
     first, second, _ = halves(make_card, blocks, 70)
     assert second.states()[0].ledger == whole.states()[0].ledger
     assert first.states()[0].ledger.missing == 30
-    (before,), (after,) = first.memory.learn(first.memory.save()), second.memory.learn(second.memory.save())
+    (before,), (after,) = [*first.memory.learn(first.memory.save())], second.memory.learn(second.memory.save())
     assert set(before.calibration) == {"tiny@1"}
     assert after.calibration["tiny@1"]["hops"] > before.calibration["tiny@1"]["hops"] > 40
 
@@ -179,7 +179,7 @@ def test_a_block_that_was_held_is_not_lost_with_the_books(make_card):
     blocks = cut(signal(100, ()), range(0, 100, 10))
     first = make_engine(make_card, reorder_s=5.0)
     run_through(first, [*blocks[:3], blocks[4], blocks[5]])
-    (saved,) = first.memory.learn(first.memory.save())
+    (saved,) = [*first.memory.learn(first.memory.save())]
     assert (saved.ledger.next_seq, len(saved.early)) == (30, 2)
 
 
@@ -189,7 +189,7 @@ def test_a_calibration_of_another_model_is_not_taken_over(make_card):
         [Saved("s", msgspec.structs.replace(_books(make_card), run="r"), (), {"other@2": {"usual": 9.0}})]
     )
     run_through(engine, cut(signal(100, ()), [0, 50], seq=0))
-    (saved,) = engine.memory.learn(engine.memory.save())
+    (saved,) = [*engine.memory.learn(engine.memory.save())]
     assert saved.calibration["tiny@1"]["usual"] != 9.0
 
 
