@@ -115,6 +115,8 @@ class Alarms:
         of = self.tracks[track]
         raise_level, clear_level = levels or (of.raise_level, of.clear_level)
         state = self._state[slots, track]
+        if not state.any() and (score < raise_level).all():  # nearly always: nothing is on, nothing rises
+            return []
         due = t_ns - self._since_ns[slots, track] >= of.rule.clear_s * NS
         better = score > self._best[slots, track]
         matters = (score >= raise_level) & ((state != _ACTIVE) | better)

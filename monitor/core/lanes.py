@@ -7,6 +7,7 @@ stream: hops are skipped before samples are lost.
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -250,6 +251,5 @@ class Lane:
 
 def _split(batch: Batch, at: Ints) -> list[Batch]:
     """The rows before, between and from these on."""
-    if not len(at):
-        return [batch]
-    return [batch.rows(rows) for rows in np.split(np.arange(len(batch)), at)]
+    bounds = [0, *at.tolist(), len(batch)]
+    return [batch.rows(slice(start, end)) for start, end in pairwise(bounds)]

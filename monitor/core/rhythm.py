@@ -39,6 +39,7 @@ STRONG = 0.3
 """From this probability on, the first tier is taken to have found a beat that others may be compared with."""
 
 _SPAN = BEFORE + AFTER
+_SIZES = 4
 _QRS = slice(BEFORE - 7, BEFORE + 9)
 _WIDE = slice(BEFORE - 12, BEFORE + 14)
 _P = slice(BEFORE - 20, BEFORE - 7)
@@ -67,8 +68,9 @@ class Surroundings:
         self._last = np.zeros((capacity, _SPAN), np.float32)
         self._early = np.zeros((capacity, _SPAN), np.float32)
         self._shapes = _Usual(capacity, _SPAN, self.USUAL)
-        self._odds = _Usual(capacity, classes - 1, self.EVIDENCE)
-        self._sizes = _Usual(capacity, 4, self.EVIDENCE)
+        self._evidence = _Usual(capacity, classes - 1 + _SIZES, self.EVIDENCE)
+        # Odds: the level that three tenths lie below, usual also where every other beat is not.
+        self._shares = np.array([0.3] * (classes - 1) + [0.5] * _SIZES)
 
     def start(self, slots: Ints) -> None:
         """Begin anew: a gap lies between these streams' last beats and their next ones."""
@@ -76,8 +78,8 @@ class Surroundings:
         self._any_heat[slots] = 0
         self._rr_s[slots] = np.nan
         self._last[slots] = self._early[slots] = 0
-        for usual in (self._shapes, self._odds, self._sizes):
-            usual.start(slots)
+        self._shapes.start(slots)
+        self._evidence.start(slots)
 
     def step(self, slots: Ints, when: Ints, shapes: Floats, probabilities: Doubles, heat: Doubles) -> Floats:
         """What candidates of distinct `slots` (n,) are like, (n, FEATURES), then remember them.
@@ -93,26 +95,21 @@ class Surroundings:
         odds = np.clip(odds[:, 1:] - odds[:, :1], -7, 7)
         looks, aligned = self._looks(slots, shape)
         sizes = _sizes(shape)
+        evidence = np.concatenate((odds, sizes), axis=1)
+        unusual = evidence - _or(self._evidence.level(slots, self._shares), evidence)
+        n = odds.shape[1]
         rows = np.concatenate(
             (
-                intervals,
-                odds / 3,
-                # The level that three tenths lie below: usual also where every other beat is not.
-                (odds - _or(self._odds.level(slots, 0.3), odds)) / 3,
-                (2 * heat - 1)[:, None],
-                looks,
-                sizes,
-                2 * (sizes - _or(self._sizes.level(slots, 0.5), sizes)),
+                intervals, odds / 3, unusual[:, :n] / 3, (2 * heat - 1)[:, None], looks, sizes, 2 * unusual[:, n:],
             ),
             axis=1,
-        )
+        )  # fmt: skip
 
         self._any_ns[slots], self._any_heat[slots] = when, heat
         kept = slots[strong]
         self._strong_ns[kept] = when[strong]
         _remember(self._rr_s, kept, np.where(is_known, rr, np.nan)[strong])
-        self._odds.add(kept, odds[strong])
-        self._sizes.add(kept, sizes[strong])
+        self._evidence.add(kept, evidence[strong])
         self._last[kept] = shape[strong]
         ratio = rr / middle
         early = strong & (ratio < 0.85)
@@ -248,16 +245,17 @@ class _Usual:
         self._past[slots, :, count % self._past.shape[2]] = rows
         self.count[slots] = count + 1
 
-    def level(self, slots: Ints, share: float) -> Doubles:
-        """Below which a `share` of them lies (n, width); NaN where there are none."""
+    def level(self, slots: Ints, shares: Doubles | float) -> Doubles:
+        """Below which a share, or for each its share (width,), lies (n, width); NaN where there are none."""
         count = self.count[slots]
         past = self._past[slots]
         past[count == 0] = np.nan
         past.sort(axis=-1)  # NaN last
-        place = share * np.maximum(np.minimum(count, past.shape[2]) - 1, 0)  # (n,)
-        rows, low = np.arange(len(slots)), np.floor(place).astype(np.int64)
-        below, above = (past[rows, :, at].astype(np.float64) for at in (low, np.ceil(place).astype(np.int64)))
-        level: Doubles = below + (place - low)[:, None] * (above - below)
+        place = np.maximum(np.minimum(count, past.shape[2]) - 1, 0)[:, None] * shares  # (n, width)
+        low, high = np.floor(place).astype(np.int64), np.ceil(place).astype(np.int64)
+        rows, columns = np.arange(len(slots))[:, None], np.arange(past.shape[1])
+        below, above = (past[rows, columns, at].astype(np.float64) for at in (low, high))
+        level: Doubles = below + (place - low) * (above - below)
         return level
 
 
