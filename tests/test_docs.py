@@ -158,6 +158,7 @@ def test_the_shell_lines_are_heard(place, environment):
         done = run(f"{line} {where}", environment, place)
         assert done.returncode == 0, done.stderr
     wait_until(lambda: received(environment, "sine/shell") == 3, "the shell's samples")
+    wait_until(lambda: received(environment, "sine/sensor") == 1, "the sensor's number")
     wait_until(lambda: received(environment, "sine/senml") == 2, "the samples in SenML")
     (line,) = lines_of("senders", "mosquitto_sub")
     assert run(f"{line} {where}", environment, place).stdout

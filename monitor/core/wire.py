@@ -5,7 +5,8 @@ Two encodings of a block, told apart by the first byte:
 - binary: a MessagePack map {stream, run, seq, t0_ns, rate_hz, channels, unit, values}, `values` being raw
   little-endian float32, row by row (time, channel); every key but `stream` and `values` may be left out;
 - JSON: an object with the same keys, `values` a list of numbers (one channel) or of lists (several), null for
-  a missing value; `stream` may be left out where the topic names it.
+  a missing value; `stream` may be left out where the topic names it. A number alone, as `values` or as the whole
+  message, is one sample.
 
 `decode_block` gives a block or raises SchemaError, whatever the bytes. Lengths are checked before anything is
 allocated from them.
@@ -21,6 +22,7 @@ import numpy as np
 
 from monitor.core.blocks import Alarm, Beat, Block, Event, Floats, Forecast, Note, Score, is_stream_name
 from monitor.core.errors import SchemaError
+from monitor.core.refusals import not_a_block
 
 T = TypeVar("T")
 
@@ -49,12 +51,13 @@ class Binary(_Head, frozen=True):
     values: bytes = b""
 
 
-class _Json(_Head, frozen=True):
-    values: list[float | list[float | None] | None] = []
+class _Json(_Head, frozen=True, kw_only=True):
+    values: float | list[float | list[float | None] | None]
 
 
 decode_binary = msgspec.msgpack.Decoder(Binary).decode
-_decode_json = msgspec.json.Decoder(_Json).decode
+_decode_json = msgspec.json.Decoder(_Json | float).decode
+_BEGINS_JSON = b"{ \t\r\n-0123456789"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -76,15 +79,13 @@ def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
     Raises SchemaError, and nothing else, for anything that is not a block of at most `max_samples` samples.
     """
     too_large(payload, stream, max_samples)
-    is_json = payload[:1] in b"{ \t\r\n" if payload else False
+    is_json = payload[:1] in _BEGINS_JSON if payload else False
     try:
-        head: Binary | _Json = _decode_json(payload) if is_json else decode_binary(payload)
+        head: Binary | _Json | float = _decode_json(payload) if is_json else decode_binary(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SchemaError(
-            f"stream {stream!r}: expected a block in MessagePack or JSON, got {len(payload)} bytes "
-            f"that are not one: {error}",
-            stream=stream,
-        ) from error
+        raise not_a_block(payload, stream, error) from error
+    if isinstance(head, float):
+        head = _Json(values=head)
     name = head.stream or stream
     if stream and name != stream:
         raise SchemaError(
@@ -157,7 +158,7 @@ def _binary_values(head: Binary, name: str) -> Floats:
 
 def _json_values(head: _Json, name: str) -> Floats:
     try:
-        values = np.array(head.values, np.float64)  # None becomes NaN
+        values = np.atleast_1d(np.array(head.values, np.float64))  # None becomes NaN
     except (ValueError, TypeError, OverflowError) as error:
         raise SchemaError(
             f"stream {name!r}: values: expected numbers, or rows of equal length",

@@ -53,6 +53,16 @@ def test_json_needs_only_values_where_the_topic_names_the_stream():
     assert math.isnan(block.values[2, 0])
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [(b"21.5", 21.5), (b" -3\n", -3), (b'{"values": 1e3}', 1000), (b"0", 0)]
+)
+def test_a_number_alone_is_one_sample(text, value):
+    block = decode_block(text, "hall/temperature")
+    assert (block.stream, block.values.tolist(), block.seq, block.rate_hz) == (
+        "hall/temperature", [[value]], None, None
+    )  # fmt: skip
+
+
 def test_json_with_several_channels():
     text = json.dumps({"stream": "a", "values": [[1, 2], [3, None]], "channels": ["I", "II"], "rate_hz": 250})
     block = decode_block(text.encode())
@@ -104,7 +114,19 @@ def test_any_map_is_a_block_or_a_schema_error(fields):
         (b'{"values": [1], "rate_hz": 1e9}', "rate_hz", "100000"),
         (b'{"values": [1e39]}', "infinite", "infinity"),
         (b'{"values": []}', "length", "got 0"),
-        (b'{"values": "abc"}', "malformed", "array"),
+        (b'{"values": "abc"}', "values", "a list of numbers.*got.*abc"),
+        (b'{"values": [0.1, "0.2"]}', "values", "a list of numbers"),
+        (b'{"value": 0.1, "time": 5}', "values", "got one with value, time"),
+        (b'{"values": [1], "rate_hz": "50"}', "rate_hz", "rate_hz: expected a number"),
+        (b'{"values": [1], "run": 7}', "run", "run: expected text"),
+        (b'{"values": [0.1, NaN]}', "nan", "write null for what is missing"),
+        (b'{"values": [-Infinity]}', "nan", "write null for what is missing"),
+        (b"{'values': [1]}", "malformed", "expected JSON such as .*got"),
+        (b"temperature=21.5", "text", "expected a number, JSON such as .*got 'temperature=21.5'"),
+        (b"unavailable", "text", "got 'unavailable'"),
+        (b"", "empty", "got an empty message"),
+        (b" \n", "empty", "got an empty message"),
+        (b"\x01" * 100, "malformed", "100 bytes that are not one"),
     ],
 )
 def test_a_refusal_says_what_was_expected_and_what_came(payload, kind, says):
