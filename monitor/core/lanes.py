@@ -61,7 +61,7 @@ class Lane:
         self._anchor = np.zeros(capacity, np.int64)
         self._anchor_ns = np.zeros(capacity, np.int64)
         self._queue: deque[list[Batch]] = deque()
-        """What may go into one batch, and then into the next: a carried state takes one hop after the other."""
+        """Of each stream the first hop that waits, then the second of each, and so on."""
         self._queued = 0
         self._head = 0  # how many there have been before the first of them
         self._turn = np.zeros(capacity, np.int64)  # of each stream's next hop, counted alike
@@ -159,7 +159,9 @@ class Lane:
             if not some:
                 self._queue.popleft()
                 self._head += 1
-                if self._carried is not None:
+                # A carried state takes one hop after the other; and what is made of a batch is quickest where
+                # streams differ.
+                if self._carried is not None or taken > limit // 2:
                     break
         self._queued -= taken
         return parts[0] if len(parts) == 1 else joined(parts)
@@ -192,9 +194,6 @@ class Lane:
         if not len(batch):
             return
         self._queued += len(batch)
-        if self._carried is None:
-            self._queue.append([batch])
-            return
         # Streams come in order, first all with their first hop, then with the next.
         for part in _split(batch, np.flatnonzero(np.diff(batch.slots) <= 0) + 1):
             turns = np.maximum(self._turn[part.slots], self._head)
@@ -213,6 +212,7 @@ class Lane:
     def _skip_oldest(self) -> None:
         """Every window stands for itself: those that are the least use are the oldest."""
         while self._queued > self._max_waiting and len(self._queue) > 1:
+            self._head += 1
             for dropped in self._queue.popleft():
                 self._queued -= len(dropped)
                 np.add.at(self.skipped, dropped.slots, 1)

@@ -51,9 +51,9 @@ class Windows:
     def push(self, slots: Ints, counts: Ints, values: Floats) -> tuple[Ints, Ints, Floats]:
         """Add `values` (sum of counts, channel), `counts` samples to each of the distinct streams `slots`.
 
-        Returns the windows that became due, streams in the order given and each stream's in order of time (with
-        `early`, the first of each stream, then the second of each, and so on): row of `slots` (n,), samples since
-        the segment began up to the window's end (n,), and the windows (n, time, channel).
+        Returns the windows that became due, the first of each stream, then the second of each, and so on, for what
+        is made of them is quickest where streams differ: row of `slots` (n,), samples since the segment began up
+        to the window's end (n,), and the windows (n, time, channel).
         """
         room = self._ring - self.window + 1  # more would overwrite windows before they are gathered
         if len(counts) and counts.max() > room:
@@ -72,7 +72,7 @@ class Windows:
         due = np.maximum(after - self.first + self.hop, 0) // self.hop - done
         rows = np.repeat(np.arange(len(slots)), due)
         turn = np.arange(len(rows)) - np.repeat(np.cumsum(due) - due, due)
-        if self.early and len(due) and due.max() > 1:
+        if len(due) and due.max() > 1:
             order = np.argsort(turn, kind="stable")
             rows, turn = rows[order], turn[order]
         ends = self.first + (done[rows] + turn) * self.hop
@@ -92,5 +92,4 @@ class Windows:
             )
             parts.append(self.push(slots, some, values[flat]))
         rows, ends, windows = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.argsort(rows, kind="stable")
-        return rows[order], ends[order], windows[order]
+        return rows, ends, windows

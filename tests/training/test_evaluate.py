@@ -226,9 +226,11 @@ async def test_a_running_daemon_tells_the_same(tmp_path: Path) -> None:
     with AlarmLog(config.alarm_log.path) as log:
         said = [e for e in log.events(limit=-1) if isinstance(e, Event) and e.label != "stale"]  # by the clock
         live = sorted((e.t_ns - t0_ns, e.label) for e in said)
-    offline = [(event.t_ns, event.label) for _, event in judged.events]
+    offline = sorted((event.t_ns, event.label) for _, event in judged.events)
     assert len(offline) > 20
-    assert live == sorted(offline)
+    assert [label for _, label in live] == [label for _, label in offline]
+    # A time is refined by probabilities, of which float32 in other batches knows the last digits otherwise.
+    assert max(abs(ours - theirs) for (ours, _), (theirs, _) in zip(live, offline, strict=True)) < 1000
 
 
 def test_controls() -> None:
