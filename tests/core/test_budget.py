@@ -207,7 +207,7 @@ def test_a_restart_keeps_the_level(make_card, noise):
     card = make_card("forecast", window=25, hop=25, horizon=25)
     whole = deviating(500, 64, plan, noise, card)[1]
     again = deviating(500, 64, plan, noise, card, restart_at=30_000)[1]
-    levels = [[*engine.memory.learn(engine.memory.save())][0].calibration for engine in (whole, again)]
+    levels = [next(iter(engine.memory.learn(engine.memory.save()))).calibration for engine in (whole, again)]
     assert levels[1][card.ident]["forecast.blocks"] == pytest.approx(
         levels[0][card.ident]["forecast.blocks"], abs=2
     )

@@ -149,5 +149,5 @@ def test_the_engine_warns_before_the_limit(make_card, block_samples, batch):
     assert float(ahead[0].detail.split()[-2]) == pytest.approx(lead_s, abs=8)
     event = next(n for n in found if isinstance(n, Event) and n.kind is Kind.LIMIT_AHEAD)
     assert event.detail == ahead[0].detail
-    (learned,) = [*engine.memory.learn(engine.memory.save())][0].calibration.values()
+    (learned,) = next(iter(engine.memory.learn(engine.memory.save()))).calibration.values()
     assert learned["rate_errors"] > WARM_UP
