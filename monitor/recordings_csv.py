@@ -1,15 +1,19 @@
 """CSV files: a column `time` in seconds or ISO 8601, a column `label`, and a column for each channel.
 
-Times and labels may be left out; an empty cell is a missing value, and so is a row that the times skip. Rows whose
-times were there before (a clock that was set back) are left out. Cells are parted by commas, or else semicolons,
-tabs or blanks, whichever the first line has. A label stands where it begins; a rhythm's, in
-PhysioNet's way, begins with a bracket, and a beat may follow it: "(B N".
+Times and labels may be left out; a first column of dates is one of times, whatever its name. An empty cell (or
+NaN, NA, null) is a missing value, and so is a row that the times skip. Rows whose times were there before (a
+clock that was set back) are left out. Cells are parted by semicolons or tabs, and numbers may then have a
+decimal comma, or else by commas or blanks, whichever the first line has. Text is UTF-8, or what spreadsheets
+write: UTF-16 with its mark, or Windows-1252. A label stands where it begins; a rhythm's, in PhysioNet's way,
+begins with a bracket, and a beat may follow it: "(B N".
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
+import re
 from collections import deque
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +25,12 @@ from monitor.core.errors import RecordingError
 from monitor.core.signals import Signal
 from monitor.recorded import Recording, nanoseconds
 
-_TIME_COLUMNS = ("time", "t", "time_s", "seconds", "timestamp")
+_TIME_COLUMNS = ("time", "t", "time_s", "seconds", "timestamp", "date", "datetime")
 _LABEL_COLUMNS = ("label", "labels", "symbol", "annotation")
 _NO_LABEL = ("", "0", "0.0")
+_NO_VALUE = ("", "nan", "na", "n/a", "null")
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(-?\d*),(?=\d+(?:[eE][+-]?\d+)?\s*(?:[;\t]|$))", re.MULTILINE)
+"""That of a number which has its cell to itself."""
 _CHUNK = 4096
 _UNEVEN, _MOST_UNEVEN = 0.4, 0.1
 """By so much of a step a time may be off, more in so many rows at most."""
@@ -34,31 +41,21 @@ _LONGEST = 100
 
 def read_csv(path: Path, rate_hz: float | None) -> Recording:
     """Read a CSV file; `rate_hz` where it has no column of times. Raises RecordingError."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = _rows(file.read())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(f"{path}: expected a CSV file, but it cannot be read ({error})") from error
-    while rows and rows[-1] == [""]:
-        rows.pop()
-    if not rows:
-        raise RecordingError(f"{path}: expected rows of numbers, got an empty file")
-    names = [cell.strip() for cell in rows[0]]
-    if any(_is_number(cell) for cell in names):
-        names = [f"ch{i + 1}" for i in range(len(names))]  # no header: every column is a channel
-        first = 1
-    else:
-        rows, first = rows[1:], 2
-    for i, row in enumerate(rows):
-        if len(row) != len(names):
-            raise RecordingError(f"{path}, line {i + first}: expected {len(names)} columns, got {len(row)}")
+    names, rows, first = _table(path)
     lowered = [name.lower() for name in names]
     time = next((i for i, name in enumerate(lowered) if name in _TIME_COLUMNS), None)
+    if time is None and rows and _is_date(rows[0][0]):
+        time = 0
     label = next((i for i, name in enumerate(lowered) if name in _LABEL_COLUMNS), None)
     channels = [i for i in range(len(names)) if i not in (time, label)]
     if not channels or not rows:
         raise RecordingError(f"{path}: expected at least one column and one row of values, got none")
-    values = np.array([[_number(row[c], path, i + first) for c in channels] for i, row in enumerate(rows)])
+    values = np.array(
+        [
+            [_number(row[c], f"{path}, line {i + first}, {names[c]}") for c in channels]
+            for i, row in enumerate(rows)
+        ]
+    )
     start_ns = 0
     remarks: list[tuple[int, str]] = []
     marks = [row[label].strip() for row in rows] if label is not None else []
@@ -67,7 +64,9 @@ def read_csv(path: Path, rate_hz: float | None) -> Recording:
         at, rate_hz, start_ns = _grid_of(seconds, path, rate_hz)
         values, marks, remarks = _on_grid(values, marks, at)
     if rate_hz is None:
-        raise RecordingError(f"{path}: its rate is not known; give it, or add a column named 'time' in seconds")
+        raise RecordingError(
+            f"{path}: its rate is not known; give it, or name the column of times 'time', got {', '.join(names)}"
+        )
     begun = [i for i, mark in enumerate(marks) if mark not in _NO_LABEL and (i == 0 or mark != marks[i - 1])]
     names_at = [(i, word) for i in begun for word in (marks[i].split() if marks[i][:1] == "(" else [marks[i]])]
     labels = [(i, word) for i, word in names_at if word[0] != "("]
@@ -84,10 +83,50 @@ def read_csv(path: Path, rate_hz: float | None) -> Recording:
     )
 
 
+def _table(path: Path) -> tuple[list[str], list[list[str]], int]:
+    """The names of the columns, the rows below them, and which line the first of these is."""
+    try:
+        rows = _rows(_text(path.read_bytes()))
+    except OSError as error:
+        raise RecordingError(
+            f"{path}: expected a CSV file, got {(error.strerror or 'none').lower()}; check the path"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(f"{path}: expected a CSV file, but this is not text: {error}") from error
+    while rows and rows[-1] == [""]:
+        rows.pop()
+    if not rows:
+        raise RecordingError(f"{path}: expected rows of numbers, got an empty file")
+    names = [cell.strip() for cell in rows[0]]
+    if any(_is_number(cell) for cell in names):
+        names = [f"ch{i + 1}" for i in range(len(names))]  # no header: every column is a channel
+        first = 1
+    else:
+        rows, first = rows[1:], 2
+    for i, row in enumerate(rows):
+        if len(row) != len(names):
+            raise RecordingError(f"{path}, line {i + first}: expected {len(names)} columns, got {len(row)}")
+    return names, rows, first
+
+
+def _text(content: bytes) -> str:
+    """What a spreadsheet or a program wrote; raises UnicodeDecodeError for what nobody wrote as text."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if b"\0" in content:
+            raise
+        return content.decode("cp1252")
+
+
 def _rows(text: str) -> list[list[str]]:
     """The cells of each line; an empty line is an empty cell, and one line of numbers a column."""
     head = text.partition("\n")[0]
-    parting = next((mark for mark in ",;\t" if mark in head), None)
+    parting = next((mark for mark in ";\t," if mark in head), None)
+    if parting in (";", "\t"):
+        text = _DECIMAL_COMMA.sub(r"\1.", text)
     if parting is None and " " in head.strip():
         rows = [line.split() for line in text.splitlines()]
         return [[cell] for cell in rows[0]] if len(rows) == 1 else [row or [""] for row in rows]
@@ -102,14 +141,25 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _number(cell: str, path: Path, line: int) -> float:
+def _is_date(cell: str) -> bool:
+    try:
+        datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return False
+    return not _is_number(cell)
+
+
+def _number(cell: str, where: str) -> float:
     cell = cell.strip()
-    if not cell:
+    if cell.lower() in _NO_VALUE:
         return math.nan
     try:
-        return float(cell)
+        value = float(cell)
     except ValueError:
-        raise RecordingError(f"{path}, line {line}: expected a number or nothing, got {cell!r}") from None
+        value = math.inf
+    if math.isinf(value):
+        raise RecordingError(f"{where}: expected a number or nothing, got {cell!r}")
+    return value
 
 
 def _seconds(cell: str, path: Path, line: int) -> float:

@@ -97,9 +97,11 @@ def test_csv_times_of_day(tmp_path: Path) -> None:
         ("a,b\n", 50.0, "at least one column and one row"),
         ("1\n2\n", None, "rate is not known"),
         ("a,b\n1,2\n3\n", 50.0, "line 3: expected 2 columns, got 1"),
-        ("a\n1\nhello\n", 50.0, "line 3: expected a number or nothing, got 'hello'"),
+        ("a\n1\nhello\n", 50.0, "line 3, a: expected a number or nothing, got 'hello'"),
         ("time,a\n0,1\n0.2,2\n3.2,3\n3.7,4\n4.7,5\n6.9,6\n7,7\n9.6,8\n", None, "equally spaced"),
         ("time,a\n0,1\n1,2\n1000,3\n", None, "got 999 s after row 2"),
+        ("a\n1\ninf\n", 50.0, "line 3, a: expected a number or nothing, got 'inf'"),
+        ("time;a\n0,1;1.234,5\n", None, "got '1.234,5'"),
         ("time,a\n0,1\n0,2\n", None, "increases"),
         ("time,a\nnoon,1\n0,2\n", None, "expected a time"),
         ("time,a\n0,1\n1,2\n2,3\n", 50.0, "expected 50 Hz as asked for, its time column says 1 Hz"),
@@ -113,9 +115,32 @@ def test_bad_csv(tmp_path: Path, text: str, rate_hz: float | None, complaint: st
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_csv_as_spreadsheets_write_it(tmp_path: Path, encoding: str) -> None:
+    text = "time;Spannung (µV);label\n0,00;-1,5;\n0,02;;a,b\n0,04;3e-1;\n0,06;,25;\n"
+    (tmp_path / "sheet.csv").write_bytes(text.encode(encoding))
+    recording = read_recording(tmp_path / "sheet.csv")
+    assert (recording.rate_hz, recording.channels) == (pytest.approx(50), ("Spannung (µV)",))
+    np.testing.assert_array_equal(recording.values[:, 0], np.float32([-1.5, np.nan, 0.3, 0.25]))
+    assert recording.label_symbols == ("a,b",)
+
+
+def test_a_first_column_of_dates_is_time_whatever_its_name(tmp_path: Path) -> None:
+    text = "Tag,x\n2024-01-01 00:00,1\n2024-01-01 00:01,NA\n2024-01-01 00:02,3\n"
+    recording = read_recording(write(tmp_path / "days.csv", text))
+    assert (recording.channels, recording.rate_hz) == (("x",), pytest.approx(1 / 60))
+    np.testing.assert_array_equal(recording.values[:, 0], np.float32([1, np.nan, 3]))
+
+
+def test_what_is_no_text_is_no_csv(tmp_path: Path) -> None:
+    (tmp_path / "noise.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(RecordingError, match="this is not text"):
+        read_recording(tmp_path / "noise.csv")
+
+
 @pytest.mark.parametrize("name", ["nothing", "nothing.csv", "nothing.hea"])
 def test_missing_files(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RecordingError, match="expected"):
+    with pytest.raises(RecordingError, match=r"expected.*check the path"):
         read_recording(tmp_path / name)
 
 

@@ -40,8 +40,8 @@ SERIES: list[tuple[list[object], str]] = [
     ([1.0] * 3000, "got the constant 1; is this the right channel?"),
     (["nan"] * 3000, "expected numbers, got no finite value"),
     ([*WAVE[:2700], *["nan"] * 300], "bad test, channel 1: expected numbers, got no finite value"),
-    (["inf"] * 3000, "expected numbers, got no finite value"),
-    ([*WAVE[:99], "oops"], "line 101: expected a number or nothing, got 'oops'"),
+    (["inf"] * 3000, "line 2, x: expected a number or nothing, got 'inf'"),
+    ([*WAVE[:99], "oops"], "line 101, x: expected a number or nothing, got 'oops'"),
 ]
 
 
@@ -56,7 +56,7 @@ def test_series(tmp_path: Path, values: list[object], complaint: str) -> None:
     ("words", "complaint"),
     [
         (["nowhere.toml"], "nowhere.toml: cannot be read"),
-        (["--recording", "nowhere.csv"], "nowhere.csv: expected a CSV file, but it cannot be read"),
+        (["--recording", "nowhere.csv"], "nowhere.csv: expected a CSV file, got no such file"),
         (["--recording", "nowhere"], "nowhere: expected a WFDB record"),
         (["--symbols", "nowhere.txt"], "nowhere.txt: expected a text"),
         (["--resume", "nowhere"], "--resume nowhere: expected a run folder"),
