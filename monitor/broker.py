@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 from pathlib import Path
@@ -71,10 +72,18 @@ class Backoff:
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self._next_s = 0.2
+        self._said = ""
 
     def reset(self) -> None:
         """Things went well."""
         self._next_s = 0.2
+        self._said = ""
+
+    def level_of(self, trouble: str) -> int:
+        """How loud to log what stood in the way: the same again need not be read at every attempt."""
+        level = logging.DEBUG if trouble == self._said else logging.WARNING
+        self._said = trouble
+        return level
 
     async def wait(self) -> None:
         """Wait before the next attempt."""

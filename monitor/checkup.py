@@ -47,7 +47,7 @@ PURPOSES = {
     "dashboard": "`monitor watch` and `monitor demo` on a terminal",
     "demo": "`monitor demo`, and the recording `toy`",
     "lsl": "streams of the Lab Streaming Layer (`lsl.query`)",
-    "recordings": "what `training` reads of WFDB; the monitor has readers of its own",
+    "recordings": "WFDB records, to replay them or to train on them; EDF and CSV need nothing",
     "train": "`training`",
     "web": "`monitor watch --web`",
 }

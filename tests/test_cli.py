@@ -73,6 +73,7 @@ def test_every_verb_has_help():
         (["check", "--set", "nonsense"], 2, "expected KEY=VALUE"),
         (["check", "--set", "zeromq.lisen=a"], 2, "zeromq.lisen: no such key; did you mean listen?"),
         (["alarms", "--control", "ipc:///nowhere/at/all"], 3, "no daemon answered"),
+        (["reload", "--control", "ipc:///nowhere/at/all"], 3, "within 3 s"),
         (["replay", "none", "--to", "tcp://127.0.0.1:1"], 2, "none"),
         (["replay", "toy", "--to", "udp://x"], 2, "expected tcp://"),
         (["replay", "toy", "--from", "400"], 2, "toy is 300 s long, got 400"),
@@ -165,6 +166,17 @@ def test_alarms_are_listed_acknowledged_and_tell_by_exit_code(daemon, tmp_path):
     assert active.returncode == (4 if json.loads(active.stdout) else 0)
     assert monitor("alarms", *control, "acknowledge", "all").returncode == 0
     assert monitor("alarms", *control, "acknowledge", "nobody").returncode == 2
+
+
+def test_a_score_is_listed_where_there_is_one(capsys):
+    from monitor.core.blocks import Alarm, Kind, State
+    from monitor.verbs.client import _print
+
+    for kind, score in ((Kind.CLASS, 0.97), (Kind.SIGNAL, 1.0)):
+        _print([Alarm("id", "a", kind, "x", "high", State.ACTIVE, 3, 4, score, 0.5)], json_=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "active  0.97 >= 0.5" in lines[0]
+    assert lines[1].endswith("signal:x  active")
 
 
 def test_a_csv_of_ones_own_is_replayed(daemon, tmp_path):

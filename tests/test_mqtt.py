@@ -13,7 +13,7 @@ from monitor.core.errors import ConfigError, Unreachable
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sources.mqtt import MqttSource
-from tests.conftest import eventually, start_broker
+from tests.conftest import eventually, free_port, start_broker
 from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
 
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("broker")]
@@ -29,6 +29,17 @@ async def subscribed(broker, heard, *topics):
             await client.subscribe(topic, qos=1)
         async for message in client.messages:
             heard.append((str(message.topic), json.loads(message.payload)))
+
+
+async def test_a_broker_that_is_away_is_complained_about_once(caplog):
+    settings = Mqtt(host="127.0.0.1", port=free_port(), reconnect_max_s=0.01)
+    source = MqttSource(settings, "signals", "test")
+    with caplog.at_level("DEBUG", "monitor.sources.mqtt"):
+        reading = asyncio.create_task(anext(source.deliveries()))
+        await eventually(lambda: len(caplog.records) > 3, "some attempts")
+        reading.cancel()
+    assert [record.levelname for record in caplog.records][:4] == ["WARNING", "DEBUG", "DEBUG", "DEBUG"]
+    assert f"127.0.0.1:{settings.port}" in caplog.text
 
 
 async def test_samples_in_events_out(tmp_path, models, broker):  # noqa: F811

@@ -154,10 +154,10 @@ def banner(board: Board, choices: Choices, now_s: float, address: str) -> Line:
     """The most urgent alarm that calls, or what else must be known at once; flashes while priority is high."""
     if not board.is_connected(now_s):
         heard = board.silence_s(now_s) is not None
-        text = "the picture below is old" if heard else "is `monitor run` or `monitor demo` running?"
+        text = "the picture below is old." if heard else "is `monitor run` running?"
         said_goodbye = board.status is not None and board.status.state == "offline"
-        what = "The daemon has stopped" if said_goodbye else f"No word from the daemon at {address}"
-        return (Part(f" {what}; {text}. Trying again by itself.", Ink.HIGH, Ink.PANEL, bold=True),)
+        what = "The daemon has stopped" if said_goodbye else f"No word from {address}"
+        return (Part(f" {what}: {text} Trying again.", Ink.HIGH, Ink.PANEL, bold=True),)
     calling, silenced = board.calling, board.silenced
     left_s = board.silence_left_s(now_s)
     silent = f"   {len(silenced)} silenced, calls again in {countdown(left_s)}" if silenced and left_s else ""

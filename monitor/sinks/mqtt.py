@@ -102,7 +102,8 @@ class MqttFeed:
             except aiomqtt.MqttError as error:
                 self._connected = False
                 self._empty.set()  # nobody need wait for what cannot leave
-                log.warning("mqtt: cannot publish: %s; trying again", error)
+                trouble = str(error)
+                log.log(backoff.level_of(trouble), "mqtt: cannot publish: %s; trying again until it can", trouble)
                 await backoff.wait()
 
     async def _publish(self, client: aiomqtt.Client) -> None:

@@ -56,7 +56,8 @@ class MqttSource:
                         )
             except aiomqtt.MqttError as error:
                 self.connected = False
-                log.warning("mqtt: %s:%d: %s; trying again", listener.host, listener.port, error)
+                trouble = f"{listener.host}:{listener.port}: {error}"
+                log.log(backoff.level_of(trouble), "mqtt: %s; trying again until it answers", trouble)
                 await backoff.wait()
 
     def _message(self, message: aiomqtt.Message) -> Message:

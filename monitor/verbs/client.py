@@ -175,8 +175,9 @@ alarms.add_command(export)
 @key_option
 def reload(control: str, keys: Any) -> None:
     """Have the daemon read its configuration and its models again, as SIGHUP does; no sample is lost."""
-    from monitor.control import Reload
+    from monitor.control import GetStatus, Overview, Reload
 
+    asyncio.run(_ask(control, keys, GetStatus(), Overview))  # who is not there is not waited for as models are
     for line in asyncio.run(_ask(control, keys, Reload(), list[str], timeout_s=30.0)):
         click.echo(line)
 
@@ -195,8 +196,9 @@ def _print(found: list[Alarm], json_: bool) -> None:
     for alarm in found:
         at = datetime.fromtimestamp(alarm.raised_ns / 1e9, UTC).isoformat(timespec="milliseconds")
         seen = " acknowledged" if alarm.acknowledged else ""
+        score = "" if alarm.kind == "signal" else f"{alarm.score:.3g} >= {alarm.threshold:.3g}  "
         line = (
             f"{alarm.id}  {at}  {alarm.priority:6}  {alarm.stream}  {alarm.kind}:{alarm.label}  "
-            f"{alarm.state}{seen}  {alarm.score:.3g} >= {alarm.threshold:.3g}  {alarm.model} {alarm.detail}"
+            f"{alarm.state}{seen}  {score}{alarm.model} {alarm.detail}"
         )
         click.echo(line.rstrip())

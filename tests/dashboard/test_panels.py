@@ -108,10 +108,12 @@ def test_a_quiet_banner_says_what_this_is_not():
 
 def test_a_lost_daemon_is_told_before_any_alarm():
     board = board_with(state(), alarm("a", priority="high"))
-    assert "No word from the daemon" in line(banner(board, chosen(board), 10.0, ADDRESS))
+    assert f"No word from {ADDRESS}" in line(banner(board, chosen(board), 10.0, ADDRESS))
     board.fold(status("offline"), 10.0)
     assert "The daemon has stopped" in line(banner(board, chosen(board), 10.0, ADDRESS))
     assert "is `monitor run`" in line(banner(Board(), Choices(), 10.0, ADDRESS))
+    for seen in (board, board_with(state()), Board()):
+        assert len(line(banner(seen, chosen(seen), 10.0, "tcp://127.0.0.1:5556"))) <= 80
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,13 @@ def test_quitting_leaves_the_terminal_clean(how):
         assert terminal.is_restored()
 
 
+def test_a_terminal_that_cannot_place_its_cursor_is_left_alone():
+    with on_a_terminal("watch", TERM="dumb") as terminal:
+        said = terminal.read_until(b"use another terminal")
+        assert b"\x1b" not in said
+        assert terminal.ended() == 2
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to find the children")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_recording_that_is_looked_at_leaves_no_process_however_it_ends(tmp_path, how):
