@@ -7,11 +7,14 @@ import logging
 import random
 import ssl
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 
 from monitor.config import Mqtt
 from monitor.core.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 def open_client(
@@ -64,6 +67,19 @@ def password_of(settings: Mqtt) -> str | None:
         return Path(settings.password_file).read_text().splitlines()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:
         raise ConfigError(f"mqtt.password_file: cannot read a line from {settings.password_file}") from error
+
+
+def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the event loop makes of an error that nobody waits for: of a lost connection a line, no traceback.
+
+    aiomqtt leaves such behind where a machine slept, or a broker died, in the middle of a handshake; the connection
+    is made again all the same.
+    """
+    error = context.get("exception")
+    if isinstance(error, OSError | aiomqtt.MqttError):
+        log.warning("a connection was lost: %s", error)
+    else:
+        loop.default_exception_handler(context)
 
 
 class Backoff:

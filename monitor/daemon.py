@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from monitor import __version__
+from monitor.broker import complain
 from monitor.brokerbox import broker_in_the_box
 from monitor.config import Config
 from monitor.control import (
@@ -319,6 +320,7 @@ async def run_daemon(
             await held.enter_async_context(broker_in_the_box(config))
         daemon = Daemon(config, models, alarm_log, read)
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(complain)
         reloading: set[asyncio.Task[list[str]]] = set()
 
         def hang_up() -> None:

@@ -8,6 +8,7 @@ import json
 import aiomqtt
 import pytest
 
+from monitor.broker import complain
 from monitor.config import Mqtt
 from monitor.core.errors import ConfigError, Unreachable
 from monitor.outlets import open_outlet
@@ -40,6 +41,13 @@ async def test_a_broker_that_is_away_is_complained_about_once(caplog):
         reading.cancel()
     assert [record.levelname for record in caplog.records][:4] == ["WARNING", "DEBUG", "DEBUG", "DEBUG"]
     assert f"127.0.0.1:{settings.port}" in caplog.text
+
+
+async def test_a_lost_connection_is_a_line_and_a_fault_of_ours_a_traceback(caplog):
+    loop = asyncio.get_running_loop()
+    for error in (OSError(9, "Bad file descriptor"), aiomqtt.MqttError("gone"), ValueError("ours")):
+        complain(loop, {"message": "Future exception was never retrieved", "exception": error})
+    assert [record.exc_info is None for record in caplog.records] == [True, True, False]
 
 
 async def test_samples_in_events_out(tmp_path, models, broker):  # noqa: F811
