@@ -72,7 +72,7 @@ def password_of(settings: Mqtt) -> str | None:
 def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What the event loop makes of an error that nobody waits for: of a lost connection a line, no traceback.
 
-    aiomqtt leaves such behind where a machine slept, or a broker died, in the middle of a handshake; it is connected
+    aiomqtt leaves such behind where a machine slept, or a broker died, in the middle of a handshake; it connects
     again all the same.
     """
     error = context.get("exception")
