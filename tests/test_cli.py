@@ -89,6 +89,15 @@ def test_what_is_wrong_is_one_clear_line_and_an_exit_code(arguments, code, says,
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["monitor", "alarms"], ["monitor", "cluster"], ["training"]])
+def test_help_says_the_whole_of_what_a_command_is_for(words):
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "..." not in done.stdout.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("program", ["monitor", "training"])
 def test_ctrl_c_while_it_starts_is_no_traceback(program):
     code = f"""

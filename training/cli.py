@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor import __version__
+from monitor.helptext import Group
 from training.cli_alarms import budget, tail
 from training.cli_models import evaluate, noise
 from training.cli_runs import compare, patients, report, sweep
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 CELLS = ("rnn", "lstm", "gru")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="training")
 def cli() -> None:
     """Train small recurrent forecasters and classifiers, and export each as one ONNX file."""

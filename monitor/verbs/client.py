@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from monitor.helptext import Group
 from monitor.verbs.export import export
 from monitor.verbs.options import as_json, control_option, key_option
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @control_option
 @as_json
 @click.option("--active", is_flag=True, help="Only those that are not over; exit code 4 when there are any.")

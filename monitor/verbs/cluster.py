@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from monitor.core.errors import ConfigError
+from monitor.helptext import Group
 from monitor.verbs.options import as_json, child_option, config_options, configured, run_to_the_end
 
 
@@ -37,7 +38,7 @@ def worker(path: Path | None, settings: tuple[str, ...], name: str, parent: int 
     _until_told(lambda stop: run_worker(config, models, called, stop), parent)
 
 
-@click.group()
+@click.group(cls=Group)
 def cluster() -> None:
     """Look at a cluster, bring samples into it, watch what comes out."""
 

@@ -8,10 +8,11 @@ import click
 import msgspec
 
 from monitor.core.errors import ModelError
+from monitor.helptext import Group
 from monitor.verbs.options import as_json
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--models", "folder", type=click.Path(path_type=Path), help="Folder of further models.")
 @as_json
 @click.pass_context
