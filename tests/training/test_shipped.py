@@ -18,7 +18,9 @@ from monitor.core.windows import Windows
 from monitor.inference import Model, load_model
 from monitor.recordings import Recording, read_recording
 from training.config import flat, load_config
+from training.evaluate import evaluate
 from training.judged import drive
+from training.judged_inputs import Settings
 from training.metrics import count_events, forecast_figures
 
 MODELS = Path(str(resources.files("monitor") / "models"))
@@ -134,3 +136,15 @@ def test_while_one_lead_is_at_fault_the_model_of_two_says_what_that_of_one_says(
         told[name] = [(beat.t_ns, beat.label) for _, beat in judged.beats if 20 < beat.t_ns / NS < 40]
     assert len(told["ecg-beats"]) > 15
     assert told["ecg-beats-2"] == told["ecg-beats"]
+
+
+def test_a_model_of_two_leads_is_judged_as_it_runs_with_one_of_them_at_fault(tmp_path: Path) -> None:
+    values, beats = Ecg(seed=3).next(360 * 60)
+    leads = np.concatenate((values, -0.6 * values), axis=1)
+    leads[360 * 15 : 360 * 45, 1] = 5.0
+    symbols = dict(beats)
+    rows = [f"{i / 360:.5f},{a:.4f},{b:.4f},{symbols.get(i, '')}" for i, (a, b) in enumerate(leads.tolist())]
+    (tmp_path / "two.csv").write_text("time,MLII,V1,label\n" + "\n".join(rows) + "\n")
+    told = evaluate("ecg-beats-2", str(tmp_path / "two.csv"), Settings(mode="leapfrog", jobs=1))
+    assert told["total"]["beats"]["annotated"] > 50
+    assert told["total"]["beats"]["se"] > 85
