@@ -67,28 +67,28 @@ def run(arguments: list[str] | None = None) -> int:
     """
     try:
         code: Any = cli.main(arguments, prog_name="monitor", standalone_mode=False)
-    except MonitorError as error:
-        return _tell(error)
-    except ExceptionGroup as group:  # of tasks that ran side by side
-        known, others = group.split(MonitorError)
-        if known is None or others is not None:
-            raise
-        return _tell(_first(known))
+    except BrokenPipeError:  # `monitor alarms | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (MonitorError, OSError, ExceptionGroup) as error:
+        told = _plain(error)
+        click.echo(f"monitor: {told}", err=True)
+        return told.exit_code
     except click.ClickException as error:
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:  # `monitor alarms | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return code if isinstance(code, int) else 0
 
 
-def _tell(error: MonitorError) -> int:
-    click.echo(f"monitor: {error}", err=True)
-    return error.exit_code
-
-
-def _first(error: MonitorError | ExceptionGroup[MonitorError]) -> MonitorError:
-    return error if isinstance(error, MonitorError) else _first(error.exceptions[0])
+def _plain(error: Exception) -> MonitorError:
+    """What a user is told in a line; raises what is nobody's fault but ours."""
+    match error:
+        case MonitorError():
+            return error
+        case OSError() if error.filename is not None:
+            return MonitorError(f"{error.filename}: {error.strerror}")
+        case ExceptionGroup() if error.split(MonitorError)[1] is None:  # of tasks that ran side by side
+            return _plain(error.exceptions[0])
+    raise error

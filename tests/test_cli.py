@@ -79,6 +79,13 @@ def test_every_verb_has_help():
         (["replay", "toy", "--from", "400"], 2, "toy is 300 s long, got 400"),
         (["simulate", "--stream", "a b"], 2, "expected one to three levels"),
         (["simulate", "--to", "mqtt://127.0.0.1:1"], 3, "does not answer"),
+        (["simulate", "--to-csv", "none/x.csv"], 2, "none is not a folder that one may write into"),
+        (
+            ["replay", "toy", "--events", "none/x.jsonl", "--to", "tcp://127.0.0.1:1"],
+            2,
+            "--events': none/x.jsonl:",
+        ),
+        (["bench", "--json", "none/x.json"], 2, "'--json': none/x.json:"),
         (["models", "inspect", "none.onnx"], 2, "none.onnx: cannot be read"),
     ],
 )
@@ -115,6 +122,20 @@ main()
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_file_that_cannot_be_used_is_a_line_and_a_fault_of_ours_is_not(monkeypatch, capsys):
+    import monitor.cli
+
+    def fail(*_, **__):
+        raise errors.pop()
+
+    monkeypatch.setattr(monitor.cli.cli, "main", fail)
+    errors = [OSError("ours"), FileNotFoundError(2, "No such file or directory", "x.csv")]
+    assert monitor.cli.run([]) == 1
+    assert capsys.readouterr().err == "monitor: x.csv: No such file or directory\n"
+    with pytest.raises(OSError, match="ours"):
+        monitor.cli.run([])
 
 
 def test_what_a_task_of_the_daemon_meets_is_one_clear_line_too(tmp_path):

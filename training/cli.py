@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor import __version__
-from monitor.helptext import Group
+from monitor.commandline import Group
 from training.cli_alarms import budget, tail
 from training.cli_models import evaluate, noise
 from training.cli_runs import compare, patients, report, sweep

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from monitor.commandline import NewFile
 from training.plainly import speaks_plainly
 
 
@@ -20,7 +21,7 @@ from training.plainly import speaks_plainly
 @click.option("--hours", type=click.FloatRange(0.1), default=16.0, show_default=True, help="Length of each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this SVG file.")
+@click.option("--figure", type=NewFile(), help="Draw it into this SVG file.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON.")
 @speaks_plainly
 def budget(
@@ -60,7 +61,7 @@ def budget(
 @click.command()
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model with what was learned.")
+@click.option("--out", type=NewFile(), required=True, help="The model with what was learned.")
 @speaks_plainly
 def tail(model: str, data: Path, out: Path) -> None:
     """Learn what tail MODEL's deviations have, from the records in DATA that are not quiet, where they are quiet.

@@ -27,6 +27,11 @@ def speaks_plainly(verb: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             click.echo(f"error: the package {error.name} is missing; pip install 'foretrace[train]'", err=True)
             raise click.exceptions.Exit(ConfigError.exit_code) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            raise click.exceptions.Exit(MonitorError.exit_code) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from monitor.commandline import NewFile
 from monitor.core.errors import ConfigError
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes: to see that everything works.")
-@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures there.")
+@click.option("--json", "file", type=NewFile(), help="Write the figures there.")
 def bench(quick: bool, file: Path | None) -> None:
     """Measure what the monitor costs on this machine, side by side with what one would compare it with.
 
@@ -27,8 +28,5 @@ def bench(quick: bool, file: Path | None) -> None:
 
     told = asyncio.run(measure(QUICK if quick else FULL, lambda text: click.echo(text, err=True)))
     if file is not None:
-        try:
-            file.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
-        except OSError as error:
-            raise ConfigError(f"--json {file}: cannot be written: {error.strerror}") from error
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
     click.echo(table(told))

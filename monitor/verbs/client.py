@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from monitor.helptext import Group
+from monitor.commandline import Group
 from monitor.verbs.export import export
 from monitor.verbs.options import as_json, control_option, key_option
 

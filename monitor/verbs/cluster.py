@@ -14,8 +14,8 @@ from typing import Any
 import click
 import msgspec
 
+from monitor.commandline import Group
 from monitor.core.errors import ConfigError
-from monitor.helptext import Group
 from monitor.verbs.options import as_json, child_option, config_options, configured, run_to_the_end
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from monitor.commandline import NewFile
+
 
 @click.command()
 @click.option("--labels", is_flag=True, expose_value=False, help="As labels to learn from; that is all there is.")
 @click.option("--stream", default="", help="Only of this stream.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write here; else to stdout.")
+@click.option("--out", type=NewFile(), help="Write here; else to stdout.")
 @click.pass_obj
 def export(daemon: tuple[str, Any], stream: str, out: Path | None) -> None:
     """Write verdicts and notes as labels, a line of JSON each, for `training fit --labels`.
@@ -24,10 +26,7 @@ def export(daemon: tuple[str, Any], stream: str, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"--out: {out}: cannot be written: {error.strerror}") from error
+    out.write_text(text, encoding="utf-8")
     click.echo(f"{len(lines)} labels in {out}", err=True)
 
 

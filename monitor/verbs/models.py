@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from monitor.commandline import Group
 from monitor.core.errors import ModelError
-from monitor.helptext import Group
 from monitor.verbs.options import as_json
 
 

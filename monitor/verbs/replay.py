@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from monitor.commandline import NewFile
 from monitor.core.blocks import NS
 from monitor.core.errors import ConfigError, RecordingError
 from monitor.verbs.options import control_option, feed_option
@@ -49,7 +50,7 @@ def _gaps(
 @click.option("--from", "start_s", type=click.FloatRange(0), default=0.0, help="Begin so many seconds in.")
 @click.option("--loop", is_flag=True, help="Begin again at the end.")
 @click.option("--own-times", is_flag=True, help="Samples keep the times they were recorded at; else it is now.")
-@click.option("--labels", type=click.Path(dir_okay=False), help="Write here, a line of JSON each, labels sent by.")
+@click.option("--labels", type=NewFile(), help="Write here, a line of JSON each, labels sent by.")
 @click.option("--fleet", type=click.IntRange(1, 100_000), help="So many streams, each from a random place on.")
 @click.option("--drop", type=click.FloatRange(0, 1), default=0.0, help="Share of the blocks that get lost.")
 @click.option("--duplicate", type=click.FloatRange(0, 1), default=0.0, help="Share of the blocks that come twice.")
@@ -61,7 +62,7 @@ def _gaps(
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the places and the faults.")
 @click.option("--verify", type=click.Path(dir_okay=False), metavar="EXPECTED", help="Compare what it causes.")
-@click.option("--events", type=click.Path(dir_okay=False), help="Write what it causes here, for a later --verify.")
+@click.option("--events", type=NewFile(), help="Write what it causes here, for a later --verify.")
 @click.option("--tolerance", type=click.FloatRange(0), default=1e-5, show_default=True, help="Of scores.")
 @feed_option
 @control_option

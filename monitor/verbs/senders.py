@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from monitor.commandline import NewFile
 from monitor.core.blocks import is_stream_name
 from monitor.core.ecg_rhythm import FAULTS, RHYTHMS, Episode, Pace
 from monitor.core.errors import ConfigError
@@ -136,9 +137,7 @@ _KINDS = {
     "--stale-at", "stale_at_s", type=click.FloatRange(0), help="vital-sign: repeats itself from then on."
 )
 @click.option("--stale-for", "stale_s", type=click.FloatRange(0, min_open=True), help="vital-sign: so long; 60 s.")
-@click.option(
-    "--to-csv", "csv", type=click.Path(dir_okay=False), help="Write it here with its labels; send nothing."
-)
+@click.option("--to-csv", "csv", type=NewFile(), help="Write it here with its labels; send nothing.")
 def simulate(
     kind: str, stream: str, block_samples: int, seconds: float | None, csv: str | None, **how: Any
 ) -> None:
