@@ -65,7 +65,8 @@ def read_csv(path: Path, rate_hz: float | None) -> Recording:
         values, marks, remarks = _on_grid(values, marks, at)
     if rate_hz is None:
         raise RecordingError(
-            f"{path}: its rate is not known; give it, or name the column of times 'time', got {', '.join(names)}"
+            f"{path}: its rate is not known; give it (--rate, in training --rate-hz), or name the column of times "
+            f"'time', got {', '.join(names)}"
         )
     begun = [i for i, mark in enumerate(marks) if mark not in _NO_LABEL and (i == 0 or mark != marks[i - 1])]
     names_at = [(i, word) for i in begun for word in (marks[i].split() if marks[i][:1] == "(" else [marks[i]])]

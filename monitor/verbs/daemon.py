@@ -62,7 +62,9 @@ def check(path: Path | None, settings: tuple[str, ...]) -> None:
     models = load_models(config)
     for name, model in models.items():
         click.echo(f"model {name}: {model.card.ident}, {model.card.task}, known answer holds")
-    click.echo(f"configuration: fine ({len(config.streams)} stream rules, {len(models)} models)")
+    rules = len(config.streams)
+    counted = f"{rules} stream rule{'s' * (rules != 1)}, {len(models)} model{'s' * (len(models) != 1)}"
+    click.echo(f"configuration: fine ({counted})")
 
 
 @click.command()
