@@ -101,28 +101,27 @@ class _Ring:
 
     def pieces(self, stream: str, since_ns: int = 0) -> list[Block]:
         """What lies after `since_ns`, oldest first, a block for each row without a break."""
-        oldest = self.count - len(self.values)
-        return list(self._pieces(stream, list(self.marks), self.count, oldest, since_ns))
+        return list(self._pieces(stream, list(self.marks), self.count, since_ns=since_ns))
 
     def unsaved(self, stream: str) -> Iterator[Block]:
-        """The same of what came since this was last asked, to be cut at leisure."""
+        """The same of what came since this was last asked, less what has been written over when it is cut."""
         since, self.saved = self.saved, self.count
-        return self._pieces(stream, list(self.marks), self.count, since, 0)
+        return self._pieces(stream, list(self.marks), self.count, since)
 
-    def _pieces(self, stream: str, marks: list[_Mark], end: int, oldest: int, since_ns: int) -> Iterator[Block]:
+    def _pieces(
+        self, stream: str, marks: list[_Mark], end: int, since: int = 0, since_ns: int = 0
+    ) -> Iterator[Block]:
         ends = [*[mark.at for mark in marks][1:], end]
         for mark, until in zip(marks, ends, strict=True):
             late = int(np.ceil((since_ns - mark.t0_ns) * self.rate_hz / NS))
-            for start in range(max(oldest, mark.at, mark.at + late), until, _PIECE):
+            start = max(since, mark.at, mark.at + late)
+            while (start := max(start, self.count - len(self.values))) < until:
                 values = self._cut(start, min(start + _PIECE, until))
-                lost = max(self.count - len(self.values) - start, 0)  # written over before it was cut
-                if lost >= len(values):
-                    continue
-                skipped = start + lost - mark.at
-                yield Block(
-                    stream, values[lost:], mark.run, mark.seq + skipped,
-                    mark.t0_ns + round(skipped * NS / self.rate_hz), self.rate_hz, self.channels, self.unit,
-                )  # fmt: skip
+                skipped = start - mark.at
+                t0_ns = mark.t0_ns + round(skipped * NS / self.rate_hz)
+                seq = mark.seq + skipped
+                yield Block(stream, values, mark.run, seq, t0_ns, self.rate_hz, self.channels, self.unit)
+                start += len(values)
 
 
 _T = TypeVar("_T")
@@ -216,10 +215,7 @@ class History:
         return sum(ring.values.nbytes for ring in self._rings.values())
 
     def unsaved(self) -> Iterator[Block]:
-        """Samples that came since the last call, as far as they are still here.
-
-        To be asked for at leisure, in another thread as well: what has been written over by then is left out.
-        """
+        """Samples that came since the last call, to be asked for at leisure: what has gone by then is left out."""
         self._settle()
         fresh = [ring.unsaved(stream) for stream, ring in self._rings.items() if ring.saved < ring.count]
         return itertools.chain.from_iterable(fresh)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from monitor.core.blocks import NS, Beat, Block, Event, Kind
+from monitor.core.pages import Page
 from monitor.core.wire import decode_block
 from monitor.history import History
 
@@ -14,6 +15,42 @@ def block(seq, n, values=None, t0_ns=None, run="r"):
 
 def samples(history, seconds=1000.0):
     return [decode_block(raw) for raw in history.last("s", seconds)[0]]
+
+
+def test_what_is_not_saved_yet_may_be_cut_later_less_what_has_gone_by_then():
+    history = History(10.0)  # 1001 samples
+    history.block(block(0, 900))
+    unsaved = history.unsaved()
+    history.block(block(900, 500))
+    (piece,) = unsaved
+    assert (piece.seq, len(piece.values)) == (399, 501)
+    assert (piece.values[:, 0] == np.arange(399, 900)).all()
+    assert [(b.seq, len(b.values)) for b in history.unsaved()] == [(900, 500)]
+    assert list(history.unsaved()) == []
+
+
+def test_pages_lie_in_the_history_as_blocks_would():
+    alone, together = History(5.0), History(5.0)
+    come = {"s/0": 0, "s/1": 0, "s/2": 0}
+    run = "r"
+    for nth in range(90):
+        names = ["s/2", "s/0"] if nth % 3 else list(come)
+        n = 7 if nth > 50 else 10
+        starts = np.array([come[name] for name in names])
+        whos = [(name, run if name == "s/1" else "r", 100.0, ("I",), "mV") for name in names]
+        values = (starts[:, None] + np.arange(n)).astype(np.float32)[:, :, None]
+        page = Page(whos, np.array([int(name[-1]) for name in names]), starts, starts * NS // 100, values)
+        together.page(page)
+        for row in range(len(page)):
+            alone.block(page.block(row))
+        come |= {name: come[name] + n for name in names}
+        if nth == 40:  # a block that comes alone begins another run
+            run, come["s/1"] = "x", 5
+            for history in (alone, together):
+                history.block(Block("s/1", np.ones((5, 1), np.float32), "x", 0, 0, 100.0, ("I",), "mV"))
+    for name in come:
+        assert together.last(name, 1000.0) == alone.last(name, 1000.0)
+    assert {block.stream for block in together.unsaved()} == set(come)
 
 
 def test_small_blocks_are_joined_and_old_ones_forgotten():

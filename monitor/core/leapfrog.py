@@ -91,9 +91,8 @@ class Leapfrog:
         self._rows = order * capacity  # a stream's row for each of them, less its slot
         self._segment = np.full(capacity, -1, np.int64)
         self._end = np.zeros(capacity, np.int64)
-        self._start = np.zeros(
-            capacity, np.int64
-        )  # step at which a stream's states began to go on without a break
+        self._start = np.zeros(capacity, np.int64)
+        """Step from which on a stream's states have gone on without a break."""
         spread = self._stepping.spread or (1.0,) * (self._period - self._stepping.first + 1)
         self._spread = np.array([1.0] * self._stepping.first + list(spread), np.float32)[: self._period + 1]
         self._spread[self._stepping.first :] = spread
@@ -122,10 +121,9 @@ class Leapfrog:
         count, rows = self._counts[:, place], self._rows[:, place] + slots  # (state, n)
         self._segment[slots], self._end[slots] = part.segments, ends
         if not follows.all():
-            new = slots[~follows]
-            self._start[new] = np.maximum(
-                ends[~follows] - self._card.hop, 0
-            )  # a segment's first hop may be shorter
+            new = ~follows
+            # A segment's first hop may be shorter.
+            self._start[slots[new]] = np.maximum(ends[new] - self._card.hop, 0)
         age = ends - self._start[slots]
         told = np.arange(len(slots))
         if age.min() < self._period:
@@ -150,10 +148,9 @@ class Leapfrog:
         asked[told] = True
         parts: list[Outputs] = []
         rows: list[Ints] = []
-        for length in [self._card.hop] if consumed.min() == self._card.hop else np.unique(steps).tolist():
-            mine = (
-                np.arange(len(steps)) if length == steps.min() == steps.max() else np.flatnonzero(steps == length)
-            )
+        lengths = [self._card.hop] if consumed.min() == self._card.hop else np.unique(steps).tolist()
+        for length in lengths:
+            mine = np.flatnonzero(steps == length)
             if len(told) < n:
                 mine = np.concatenate((mine[asked[mine]], mine[~asked[mine]]))
             answering = int(np.count_nonzero(asked[mine]))
@@ -169,10 +166,7 @@ class Leapfrog:
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate(rows), kind="stable")
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return (
-            joined if (order[1:] > order[:-1]).all() else {name: values[order] for name, values in joined.items()}
-        )
+        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
 
     def _spread_by_count(self, outputs: Outputs, count: Ints) -> None:
         """Widen the intervals of answers that rest on less: neither they nor scores pulse with the states then."""

@@ -115,7 +115,7 @@ class Memory:
     def learn(self, saved: Sequence[Saved]) -> Iterator[Saved]:
         """The same, with calibration and alarms as they are now: once everything in those books is concluded.
 
-        To be asked for at leisure, in another thread as well.
+        To be asked for at leisure: it does not change any more.
         """
         lives = [self._technical.alarms.lives(), *(judge.lives() for judge in self._judges.values())]
         judges = {name: (self._lanes[name].card.ident, judge.still()) for name, judge in self._judges.items()}

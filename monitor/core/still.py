@@ -1,4 +1,4 @@
-"""Something as it stands now, to be read at leisure, in another thread as well, while the original goes on."""
+"""Something as it stands now, to be read at leisure while the original goes on."""
 
 from __future__ import annotations
 
