@@ -57,6 +57,8 @@ class Intake:
         """Take a block that arrived at `now_ns`; see Engine.push."""
         stream = self._by_name.get(block.stream) or self._open(block)
         rate_hz = stream.check(block)
+        if stream.said is not None and (stream.channels, stream.unit) != self._whos[stream.slot][3:]:
+            self._forget(stream)  # what its sender leaves open is another now
         if (stream.plan.reorder_s or patience_s) and not is_due:
             ledger = stream.ledger
             if stream.early.is_early(block, ledger.run, ledger.next_seq):

@@ -47,8 +47,16 @@ def _of_json(payload: bytes, message: str, shown: str) -> tuple[str, str]:
         words = _WORDS.get(key[1], "text")
         return key[1], f"{key[1]}: expected {words}, got {shown} ({message})"
     if "missing required field" in message:
-        there = ", ".join(msgspec.json.decode(payload, type=dict[str, msgspec.Raw])) or "no key at all"
-        return "values", f"values: expected a block such as {_EXAMPLE}, got one with {there}"
+        return "values", f"values: expected a block such as {_EXAMPLE}, got {_keys_of(payload) or shown}"
     if re.search(rb"\b(NaN|Infinity|nan|inf)\b", payload):
         return "nan", f"JSON has no NaN and no Infinity: write null for what is missing, got {shown} ({message})"
     return "malformed", f"expected JSON such as {_EXAMPLE}, got {shown}: {message}"
+
+
+def _keys_of(payload: bytes) -> str:
+    """Which keys an object has, in words; empty where it is not one, although it begins like one."""
+    try:
+        keys = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return f"one with {', '.join(keys) or 'no key at all'}"

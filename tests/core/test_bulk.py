@@ -86,15 +86,22 @@ def test_many_decoded_together_are_as_each_alone(heads, topic):
     who = {(b.stream, b.run, b.rate_hz, b.channels, b.unit) for b in alone if isinstance(b, Block)}
     found = list(decode(messages, {one: i for i, one in enumerate(who)}, 100))
     known = [part for part in found if isinstance(part, Page)]
-    named = [
-        isinstance(one, Block) and msgspec.msgpack.decode(raw).get("stream")
+    blocks = sum(
+        isinstance(one, Block) and one.seq is not None and names_its_stream(raw)
         for one, raw in zip(alone, heads, strict=True)
-    ]
-    blocks = sum(bool(name) and one.seq is not None for one, name in zip(alone, named, strict=True))
+    )
     endless = sum(not isinstance(one, Block) and one.kind == "infinite" for one in alone)
     if not endless:  # which values may be on a page is for whoever looks at all of them at once
         assert by_stream(found) == by_stream(alone)
         assert sum(len(page) for page in known) == blocks
+
+
+def names_its_stream(raw):
+    try:
+        head = msgspec.msgpack.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(head, dict) and bool(head.get("stream"))
 
 
 def test_a_page_holds_every_stream_once_and_blocks_of_one_shape():
@@ -132,7 +139,7 @@ FLAWS = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(FLAWS), st.sampled_from([0, 0, 0, -12, -3, 3, 40]), st.integers(1, 25)),

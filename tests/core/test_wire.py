@@ -82,6 +82,7 @@ def test_json_with_several_channels():
 @example(b'{"values": [1], "stream": "a", "seq": -1}')
 @example(b'{"values": [1], "stream": "a", "rate_hz": 0}')
 @example(b"[" * 5000)
+@example(b"{}\x00")
 def test_any_bytes_are_a_block_or_a_schema_error(payload):
     try:
         block = decode_block(payload)
