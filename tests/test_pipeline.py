@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 import msgspec
+import numpy as np
 import pytest
 
 from monitor.config import AlarmLog as Retention
 from monitor.config import Config, State
-from monitor.core.blocks import NS, Alarm, Event, Kind
+from monitor.core.blocks import NS, Alarm, Block, Event, Kind
 from monitor.core.engine import Engine
 from monitor.core.errors import StorageLost
 from monitor.core.signals import NoisySine
@@ -101,6 +103,33 @@ async def test_alarms_of_a_backlog_say_what_was_forecast(tmp_path, models):
     assert all(evidence.foreseen is not None for evidence in kept)
 
 
+async def test_the_next_batch_is_inferred_while_one_is_concluded(tmp_path, monkeypatch):
+    infer, conclude, begun = Engine.infer, Engine.conclude, []
+    second = threading.Event()
+
+    def inferring(self, batch, model):
+        begun.append(len(batch))
+        if len(begun) == 2:
+            second.set()
+        return infer(self, batch, model)
+
+    def concluding(self, batch, outputs):
+        assert second.wait(60), "nothing is inferred while this is concluded"
+        return conclude(self, batch, outputs)
+
+    monkeypatch.setattr(Engine, "infer", inferring)
+    monkeypatch.setattr(Engine, "conclude", concluding)
+    monkeypatch.setattr(Engine, "is_light", lambda *_: False)
+    with AlarmLog(tmp_path / "log.db") as log:
+        pipeline, source = make(log, max_batch=64), Deliveries(log, per_delivery=200)
+        await pipeline.read(source)
+        pipeline.stop()
+        await pipeline.infer()
+        pipeline.close()
+        assert len(log.events(limit=-1)) > 10
+    assert len(begun) > 2
+
+
 class Watched(AlarmLog):
     """An alarm log that notes what goes into each transaction."""
 
@@ -132,6 +161,44 @@ async def test_a_checkpoint_keeps_nothing_waiting_that_is_to_be_told(tmp_path):
     assert told, "what was received is written with what it caused"
     assert told[0] < checkpoints[0]
     assert sum(count for count, _ in log.transactions) > 10
+
+
+async def test_a_checkpoint_of_many_streams_is_made_ready_in_pieces(tmp_path):
+    """Other tasks have their turn meanwhile, and what is received meanwhile is not crossed out by it."""
+    passes, made_at = 0, {}
+
+    async def other_work():
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    with Watched(tmp_path / "log.db") as log:
+        pipeline, history = make(log, models=()), History(10)
+        keeper = pipeline.keeper = Keeper(log, State(checkpoint_s=0.0), Retention(), history)
+        for i in range(300):
+            history.block(Block(f"s/{i}", np.zeros((10, 1), np.float32), "r", 0, 0, 50.0, ("1",), ""))
+        unsaved = history.unsaved
+        history.unsaved = lambda: (made_at.setdefault(passes, []).append(piece) or piece for piece in unsaved())
+        working = asyncio.create_task(other_work())
+        keeper.received([Message(b"before", "s/1")], 1)
+        inferring = asyncio.create_task(pipeline.infer())
+        keeper.is_dirty = True
+        pipeline.announce([])
+        await eventually(lambda: made_at, "the first piece")
+        keeper.received([Message(b"after", "s/1")], 2)
+        pipeline.announce([])
+
+        def left():
+            return [entry.messages for entry in keeper.load().journal]
+
+        await eventually(lambda: left() == [[(b"after", "s/1")]], "a checkpoint that leaves what came after it")
+        pipeline.stop()
+        await inferring
+        working.cancel()
+        pipeline.close()
+    assert sum(map(len, made_at.values())) == 300
+    assert max(map(len, made_at.values())) <= 64
 
 
 class Heard:
