@@ -226,9 +226,9 @@ def _plain(rate_hz: float, steps: int) -> float:
     return next((r for digits in range(7) if abs((r := round(rate_hz, digits)) - rate_hz) <= unsure), rate_hz)
 
 
-def write_signal(path: str, signal: Signal, samples: int) -> None:
+def write_signal(path: Path, signal: Signal, samples: int) -> None:
     """Write the next `samples` of a simulated signal, with its labels."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["time", *signal.channels, "label"])
         for first in range(0, samples, _CHUNK):

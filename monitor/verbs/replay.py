@@ -75,7 +75,7 @@ def replay(
     start_s: float,
     loop: bool,
     own_times: bool,
-    labels: str | None,
+    labels: Path | None,
     fleet: int | None,
     drop: float,
     duplicate: float,
@@ -83,7 +83,7 @@ def replay(
     gaps: tuple[tuple[float, float], ...],
     seed: int,
     verify: str | None,
-    events: str | None,
+    events: Path | None,
     tolerance: float,
     feed: str,
     control: str,
@@ -140,10 +140,10 @@ def replay(
     post(sending, toll, around=around, **how)
 
 
-def _with_labels(sending: Iterator[Due], recording: Recording, first: int, path: str) -> Iterator[Due]:
+def _with_labels(sending: Iterator[Due], recording: Recording, first: int, path: Path) -> Iterator[Due]:
     """The same, and the labels of what is sent into a file, with the data times they were sent under."""
     length, at = len(recording.values), recording.label_samples
-    with Path(path).open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         for due_s, block in sending:
             begin = first + (block.seq or 0)
             for turn in range(begin // length, (begin + len(block.values) - 1) // length + 1):
@@ -170,7 +170,7 @@ async def _witnessed(
     conclude(in_order(row_of(notice, t0_ns) for notice in witness.heard if is_of_replay(notice, t0_ns)))
 
 
-def _comparison(verify: str | None, events: str | None, tolerance: float) -> Callable[[list[Row]], None]:
+def _comparison(verify: str | None, events: Path | None, tolerance: float) -> Callable[[list[Row]], None]:
     """Writes what was heard to `events`, and raises NotAsExpected when it is not what `verify` says."""
     from monitor.core.expected import differences, parse, text_of
     from monitor.witness import NotAsExpected
@@ -182,7 +182,7 @@ def _comparison(verify: str | None, events: str | None, tolerance: float) -> Cal
 
     def conclude(got: list[Row]) -> None:
         if events:
-            Path(events).write_text(text_of(got), encoding="utf-8")
+            events.write_text(text_of(got), encoding="utf-8")
         if verify and (different := differences(got, expected, tolerance)):
             shown = "\n  ".join(different[:20])
             more = f"\n  and {len(different) - 20} more" if len(different) > 20 else ""

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -139,7 +140,7 @@ _KINDS = {
 @click.option("--stale-for", "stale_s", type=click.FloatRange(0, min_open=True), help="vital-sign: so long; 60 s.")
 @click.option("--to-csv", "csv", type=NewFile(), help="Write it here with its labels; send nothing.")
 def simulate(
-    kind: str, stream: str, block_samples: int, seconds: float | None, csv: str | None, **how: Any
+    kind: str, stream: str, block_samples: int, seconds: float | None, csv: Path | None, **how: Any
 ) -> None:
     """Send a simulated signal, or write it to a file; ends with one line of JSON: what was sent or written."""
     from monitor.faults import Faults, Toll, with_faults
@@ -153,7 +154,7 @@ def simulate(
         if samples is None:
             raise ConfigError("--to-csv: how long? give --for SECONDS")
         write_signal(csv, source, samples)
-        click.echo(msgspec.json.encode({"file": csv, "samples": samples}).decode())
+        click.echo(msgspec.json.encode({"file": str(csv), "samples": samples}).decode())
         return
     blocks = blocks_of(
         signal_values(source, block_samples),
