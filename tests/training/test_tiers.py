@@ -75,7 +75,7 @@ def configured(**changes: Any) -> FitConfig:
         "model": {"hidden": 12, "rate_hz": 72.0, "samples_per_step": 3, "hop": 1, "delay": 8, "classes": CLASSES},
         "train": {"epochs": 10, "epoch_windows": 1000, "hop": 3, "learning_rate": 1e-2, "rare_share": 0.5,
                   "class_weights": [1.0, 1.0, 1.0, 1.0]},
-        "second": {"hidden": 8, "window": 12, "hop": 4, "epochs": 60},
+        "second": {"hidden": 8, "window": 12, "hop": 4, "epochs": 40, "batch": 32},
     }  # fmt: skip
     return msgspec.convert(tree | changes, FitConfig)
 
