@@ -186,7 +186,7 @@ async def test_a_bad_block_is_counted_and_touches_nothing_else(tmp_path, models,
         state = state_of(daemon)
     assert (state.ledger.missing, state.ledger.refused) == (0, 9)
     lines = [r.message for r in caplog.records if "refused" in r.message]
-    assert len(lines) == 4  # one for each kind and stream, however many came
+    assert len(lines) == 5  # one for each kind and stream, however many came
     assert any("'sine/1': expected 1 channels, got 2" in line for line in lines)
 
 
