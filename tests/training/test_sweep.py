@@ -167,7 +167,7 @@ def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path) -> None:
         (["--over", "seed=1,1"], "each value once"),
         (["--over", "seed=1,"], "expected key=value"),
         (["--over", "seed=1", "--over", "seed=2"], "each key"),
-        (["--over", "model.colour=red,blue"], "unknown field `colour`"),
+        (["--over", "model.colour=red,blue"], "model.colour: no such key"),
         (["--over", "model.window=12,4"], "train.first_step: expected 1 to model.window"),
         (["--over", "seed=1,2", "--storage", "/dev/null/x.db"], "--storage /dev/null/x.db"),
     ],
