@@ -108,8 +108,12 @@ class Budget:
     def _settle(self, slot: int) -> None:
         """A budget changes: what was learned stays true, for it is the whole tail."""
         rows = self._state[slot : slot + 1]
+        before = rows["per_hour"][0]
         rows["per_hour"] = np.where(np.isnan(rows["asked"]), rows["allowed"], rows["asked"])
-        self.is_on = bool(self._state["per_hour"].any())
+        if rows["per_hour"][0]:
+            self.is_on = True
+        elif before:
+            self.is_on = bool(self._state["per_hour"].any())
         if rows["per_hour"][0] and rows["blocks"][0]:
             self._move_base(rows)
             self._set_levels(rows)

@@ -130,6 +130,8 @@ class Budgets:
 
     def calibrate(self, slot: int, learned: Mapping[str, float]) -> None:
         """Go on with what `calibration` gave."""
+        if not learned:
+            return
         for i, budget in self._of.items():
             before = f"{self._tracks[i].label}."
             mine = {key.removeprefix(before): value for key, value in learned.items() if key.startswith(before)}
