@@ -31,6 +31,8 @@ _SLOW_HZ, _LEAST_SAMPLES = 20.0, 512
 """Of a slower stream so many samples are kept, however long they take: windows have room in them."""
 _UNSETTLED = 2**18
 """Numbers that may wait to be put into the rings."""
+_MOST_PAGES = 256
+"""And pages: of streams that send seldom each holds next to nothing, and costs a kilobyte."""
 _PIECE = 16_384
 """Samples in one block that is given, at most."""
 
@@ -153,7 +155,7 @@ class History:
             self._settle()
         self._pages.append(page)
         self._unsettled += page.values.size
-        if self._unsettled >= _UNSETTLED:
+        if self._unsettled >= _UNSETTLED or len(self._pages) >= _MOST_PAGES:
             self._settle()
 
     def _settle(self) -> None:

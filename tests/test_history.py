@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from monitor.core.blocks import NS, Beat, Block, Event, Kind
@@ -27,6 +29,19 @@ def test_what_is_not_saved_yet_may_be_cut_later_less_what_has_gone_by_then():
     assert (piece.values[:, 0] == np.arange(399, 900)).all()
     assert [(b.seq, len(b.values)) for b in history.unsaved()] == [(900, 500)]
     assert list(history.unsaved()) == []
+
+
+def test_of_streams_that_send_seldom_few_pages_wait():
+    history = History(5.0)
+    waiting = []
+    for i in range(1000):
+        values = np.zeros((1, 1, 1), np.float32)
+        waiting.append(weakref.ref(values))
+        history.page(
+            Page([("s/1", "r", 1.0, ("1",), "")], np.array([0]), np.array([i]), np.array([i * NS]), values)
+        )
+    del values
+    assert sum(values() is not None for values in waiting) <= 256
 
 
 def test_pages_lie_in_the_history_as_blocks_would():
