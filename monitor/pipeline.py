@@ -3,7 +3,8 @@
 - Only the event loop touches the engine; one worker thread runs the models, another writes the alarm log.
 - Messages are decoded and pushed as they come: there is no queue of samples here that could overflow. What is
   bounded is the queue of windows (in the lanes): when the machine cannot keep up, hops are skipped and counted.
-- A batch is inferred when it is full or `max_wait_ms` after its oldest samples came.
+- A batch is inferred when it is full or `max_wait_ms` after its oldest samples came; while it is concluded, the
+  next one is inferred.
 - An alarm is in the log before it is published, and a delivery is acknowledged after whatever it caused is there,
   in one transaction with the word that it was received.
 """
