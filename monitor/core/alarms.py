@@ -92,9 +92,9 @@ class Alarms:
         self._best = np.zeros(shape)
         self._since_ns = np.zeros(shape, np.int64)
 
-    def busy(self, slots: Ints, track: int) -> NDArray[np.bool_]:
-        """Whether the track is anything but OK, for each of `slots`."""
-        busy: NDArray[np.bool_] = self._state[slots, track] != _OK
+    def busy(self, slots: Ints) -> NDArray[np.bool_]:
+        """(n, track) whether each track of each of `slots` is anything but OK."""
+        busy: NDArray[np.bool_] = self._state[slots] != _OK
         return busy
 
     def step(
@@ -115,8 +115,6 @@ class Alarms:
         of = self.tracks[track]
         raise_level, clear_level = levels or (of.raise_level, of.clear_level)
         state = self._state[slots, track]
-        if not state.any() and (score < raise_level).all():  # nearly always: nothing is on, nothing rises
-            return []
         due = t_ns - self._since_ns[slots, track] >= of.rule.clear_s * NS
         better = score > self._best[slots, track]
         matters = (score >= raise_level) & ((state != _ACTIVE) | better)

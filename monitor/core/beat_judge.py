@@ -91,7 +91,7 @@ class BeatJudge(Judge):
             scores[:, -1], noisy, over = self.noise.step(part.slots, follows, part.ends, part.windows)
         rows, when, probabilities = self._beats(part, follows, noisy, over, outputs)
         likeliest = np.zeros(scores.shape)  # of any beat of the row, whatever it was taken for
-        levels, busy = self.budgets.levels(part.slots), self._busy(part.slots)
+        levels, busy = self.budgets.levels(part.slots), self._alarms.busy(part.slots)
         found: list[tuple[int, Notice]] = []
         rates = self.rate_bpm(part.slots[rows], part.t_ns[rows])
         for row, t_ns, likely, rate in zip(rows.tolist(), when.tolist(), probabilities, rates, strict=True):

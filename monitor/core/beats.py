@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from monitor.core.blocks import NS, Floats, Ints
 from monitor.core.card import Card
-from monitor.core.rhythm import AFTER, BEFORE, Recent, Surroundings
+from monitor.core.rhythm import AFTER, BEFORE, Recent, Surroundings, median
 from monitor.core.scoring import Bools, Doubles
 
 Ask = Callable[[Floats], Floats]
@@ -104,13 +104,7 @@ class Pulse:
         rr_s = np.where(before > _NEVER_NS, (when - before) / 1e9, np.nan)
         self._rr_s[slots] = np.concatenate((self._rr_s[slots, 1:], rr_s[:, None]), axis=1)
         self._beat_ns[slots] = when
-        ordered = np.sort(self._rr_s[slots], axis=1)  # what is not known comes last
-        known = (~np.isnan(ordered)).sum(axis=1)
-        lower, upper = (
-            np.take_along_axis(ordered, np.maximum(at, 0)[:, None], axis=1)[:, 0]
-            for at in ((known - 1) // 2, known // 2)
-        )
-        self._median_s[slots] = np.where(known > 0, (lower + upper) / 2, np.nan)
+        self._median_s[slots] = median(self._rr_s[slots])
 
     def is_settled(self, slots: Ints) -> Bools:
         """Whether as many intervals of each stream are known as its rate may rest on."""

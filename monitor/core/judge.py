@@ -10,11 +10,11 @@ import numpy as np
 
 from monitor.core.alarms import Alarms, Life
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
+from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Kind
 from monitor.core.budgets import Budgets
 from monitor.core.card import Card
 from monitor.core.rules import Rule, Track
-from monitor.core.scoring import Bools, Continuity, Doubles
+from monitor.core.scoring import Continuity, Doubles
 from monitor.core.still import still
 
 Notice = Event | Alarm | Beat
@@ -92,21 +92,19 @@ class Judge:
         """
         found: list[tuple[int, Notice]] = []
         span_ns = round(span_s * NS)
-        for i, track in enumerate(self.tracks):
-            levels = self.budgets.of(i, part.slots)
+        known = np.nan_to_num(scores)
+        rises = known >= self.budgets.levels(part.slots)
+        # Nearly always nothing is on, and nothing rises.
+        for i in np.flatnonzero((rises | self._alarms.busy(part.slots)).any(axis=0)).tolist():
+            track, levels = self.tracks[i], self.budgets.of(i, part.slots)
             detail = partial(detail_of, i) if detail_of else None
-            known = np.nan_to_num(scores[:, i])
-            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, known, levels, detail):
+            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, known[:, i], levels, detail):
                 if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
                     found.append(
                         (row, self._event(alarm, track, int(part.t_ns[row]), span_ns, float(scores[row, i])))
                     )
                 found.append((row, alarm))
         return found
-
-    def _busy(self, slots: Ints) -> Bools:
-        """(n, track) whether each alarm is anything but OK."""
-        return np.stack([self._alarms.busy(slots, i) for i in range(len(self.tracks))], axis=1)
 
     def _event(self, alarm: Alarm, track: Track, t_ns: int, span_ns: int, score: float) -> Event:
         began_ns = alarm.raised_ns if alarm.times == 1 else t_ns

@@ -63,7 +63,7 @@ class ForecastJudge(Judge):
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
-        busy = self._busy(part.slots)
+        busy = self._alarms.busy(part.slots)
         scores = np.full((len(part), len(self.tracks)), np.nan)
         scores[:, 0] = self.scorer.step(part.slots, follows, part.windows, outputs, busy[:, 0])
         detail_of = None
@@ -115,7 +115,7 @@ class ClassJudge(Judge):
         """See Judge.step."""
         scores = outputs["probabilities"][:, self._columns].astype(np.float64)
         self.late.clear()
-        busy = self._busy(part.slots)
+        busy = self._alarms.busy(part.slots)
         found = self._found(part, scores, busy)
         self.budgets.learn(part.slots, scores, busy, found)
         return scores, found

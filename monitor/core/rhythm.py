@@ -126,11 +126,11 @@ class Surroundings:
         newest = past[:, -10:]
         is_known = self._strong_ns[slots] > _NEVER_NS
         rr = np.where(is_known, np.clip((when - self._strong_ns[slots]) / NS, 0.2, 2.5), np.nan)
-        middle = _or(_or(_median(newest), rr), np.full(len(slots), 0.8))
+        middle = _or(_or(median(newest), rr), np.full(len(slots), 0.8))
         rr = _or(rr, middle)
         before, earlier = _or(past[:, -1], middle), _or(past[:, -2], middle)
-        slow = _or(_median(past), middle)
-        spread = _or(_median(np.abs(np.log(newest / middle[:, None]))), np.full(len(slots), 0.1))
+        slow = _or(median(past), middle)
+        spread = _or(median(np.abs(np.log(newest / middle[:, None]))), np.full(len(slots), 0.1))
         has_any = self._any_ns[slots] > _NEVER_NS
         apart = np.where(has_any, np.clip((when - self._any_ns[slots]) / NS, 0.04, 2.5), rr)
         columns = (
@@ -154,6 +154,8 @@ class Surroundings:
         aligned = shape[np.arange(len(slots))[:, None], _SHIFTED[best]]
         off = aligned - usual
         size = _rms(usual[:, _QRS])
+        others = np.stack((self._last[slots], self._early[slots]), axis=1)[:, :, _QRS]  # (n, 2, time)
+        to_last, to_early = _correlation(shape[:, None, _QRS], others).T
         columns = (
             2 * _correlation(aligned, usual),
             2 * alike.max(axis=1),
@@ -163,8 +165,8 @@ class Surroundings:
             np.log(_rms(off[:, _QRS]) / size),
             np.log(_rms(off[:, _T]) / size),
             np.log(_rms(off[:, _P]) / size),
-            2 * _correlation(shape[:, _QRS], self._last[slots][:, _QRS]),
-            2 * _correlation(shape[:, _QRS], self._early[slots][:, _QRS]),
+            2 * to_last,
+            2 * to_early,
             # Noise: how rough the stretch before the P wave is.
             np.log(_mean(np.abs(shape[:, 1:12] - shape[:, :11]))[:, 0] + 0.01) / 2 + 1.5,
         )
@@ -207,7 +209,7 @@ def _mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return mean
 
 
-def _median(values: NDArray[np.floating]) -> Doubles:
+def median(values: NDArray[np.floating]) -> Doubles:
     """Of what is known along axis 1, NaN where nothing is: numpy.nanmedian without its price."""
     ordered = np.sort(values, axis=1)  # NaN last
     last = np.maximum((~np.isnan(ordered)).sum(axis=1) - 1, 0)
