@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from monitor.core.blocks import Block, Ints
+from monitor.core.columns import Column
 from monitor.core.errors import SchemaError
 from monitor.core.wire import LedgerCounts
 
@@ -62,12 +63,16 @@ class Ledger:
 
     __slots__ = (
         "_before_first", "_books", "_duplicated", "_ended", "_gap_count", "_gaps", "_invalid", "_late", "_missing",
-        "_refused", "_run", "_runs", "_slot", "stream",
+        "_refused", "_run", "_runs", "slot", "stream",
     )  # fmt: skip
+
+    next_seq = Column(lambda ledger: ledger._books.next_seq, int)  # noqa: SLF001 its own
+    """Index, in the run that is on, of the sample that is expected next."""
+    _received = Column(lambda ledger: ledger._books.received, int)  # noqa: SLF001 its own
 
     def __init__(self, stream: str, books: Books | None = None, slot: int = 0) -> None:
         """Its part of the `books` of many streams is what lies at `slot`; by default it has books of its own."""
-        self.stream, self._slot = stream, slot
+        self.stream, self.slot = stream, slot
         self._books = Books(1) if books is None else books
         self.next_seq = self._received = 0
         self._run: str | None = None
@@ -75,23 +80,6 @@ class Ledger:
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_GAPS)  # [start, end) given up as missing
         self._missing = self._before_first = 0
         self._duplicated = self._late = self._refused = self._invalid = self._runs = self._gap_count = 0
-
-    @property
-    def next_seq(self) -> int:
-        """Index, in the run that is on, of the sample that is expected next."""
-        return int(self._books.next_seq[self._slot])
-
-    @next_seq.setter
-    def next_seq(self, seq: int) -> None:
-        self._books.next_seq[self._slot] = seq
-
-    @property
-    def _received(self) -> int:
-        return int(self._books.received[self._slot])
-
-    @_received.setter
-    def _received(self, samples: int) -> None:
-        self._books.received[self._slot] = samples
 
     @property
     def counts(self) -> LedgerCounts:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from monitor.core.blocks import NS, Block, Floats, Ints
+from monitor.core.columns import Column
 from monitor.core.errors import SchemaError
 from monitor.core.lanes import Lane
 from monitor.core.ledger import Books, Ledger
@@ -137,32 +138,10 @@ class Stream:
     early: Early = field(default_factory=Early)
     events: int = 0
 
-    @property
-    def rate_hz(self) -> float:
-        """See Places.rate_hz."""
-        return float(self.places.rate_hz[self.slot])
-
-    @rate_hz.setter
-    def rate_hz(self, rate_hz: float) -> None:
-        self.places.rate_hz[self.slot] = rate_hz
-
-    @property
-    def index(self) -> int:
-        """See Places.index."""
-        return int(self.places.index[self.slot])
-
-    @index.setter
-    def index(self, index: int) -> None:
-        self.places.index[self.slot] = index
-
-    @property
-    def hole(self) -> int:
-        """See Places.hole."""
-        return int(self.places.hole[self.slot])
-
-    @hole.setter
-    def hole(self, samples: int) -> None:
-        self.places.hole[self.slot] = samples
+    rate_hz = Column(lambda one: one.places.rate_hz, float)
+    """See Places, as of the next two."""
+    index = Column(lambda one: one.places.index, int)
+    hole = Column(lambda one: one.places.hole, int)
 
     @property
     def last(self) -> Floats:
