@@ -63,9 +63,9 @@ class Graph:
             self._offset = self._node("ReduceMean", early, axes=[1], keepdims=1)  # (batch, 1, channel)
             centred = self._node("Sub", early, self._offset)
             variance = self._node("ReduceMean", self._node("Mul", centred, centred), axes=[1], keepdims=1)
-            self._scale = self._node("Max", self._node("Sqrt", variance), self._weight("scaling.floor"))
+            self._scale = self._node("Max", self._node("Sqrt", variance), self._figure("scaling.floor"))
         else:
-            self._offset, self._scale = self._weight("scaling.offset"), self._weight("scaling.scale")
+            self._offset, self._scale = self._figure("scaling.offset"), self._figure("scaling.scale")
         return self._node("Div", self._node("Sub", window, self._offset), self._scale)
 
     def recurrence(self, x: str) -> str:
@@ -209,6 +209,14 @@ class Graph:
 
     def _weight(self, name: str) -> str:
         return self._constant(name, self._weights[name])
+
+    def _figure(self, name: str) -> str:
+        """A figure of the scaling, with as many axes as what it meets: see `_number`."""
+        return self._constant(name, self._weights[name].reshape(1, 1, -1))
+
+    def _number(self, name: str, value: float) -> str:
+        """A number with three axes: where a last axis of one meets fewer, onnxruntime goes number by number."""
+        return self._constant(name, np.full((1, 1, 1), value, np.float32))
 
     def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
         if name not in self._constants:

@@ -104,7 +104,7 @@ class _Stepped(Graph):
         """Scaled by mean and spread up to each step: see training/scaling.py."""
         model, node, constant = self._model, self._node, self._constant
         fold, channels = model.fold, model.channels
-        zero = constant("nothing", np.float32(0))
+        zero = self._number("nothing", 0.0)
         one = constant("one", np.array([1]))
         known = node("Greater", node("Unsqueeze", "count_before", time_axis), zero)  # (batch, 1, 1)
         earliest = node("Slice", new, constant("at_0", np.array([0])), one, time_axis)
@@ -129,10 +129,10 @@ class _Stepped(Graph):
         seen = node("Add", upto, node("Unsqueeze", "count_before", time_axis))  # (batch, step, 1)
         mean = node("Div", sums["total"], seen)
         around = node("Max", node("Sub", sums["squares"], node("Mul", sums["total"], mean)), zero)
-        prior, usual = constant("prior", np.float32(model.scaling.prior)), self._weight("scaling.scale")
+        prior, usual = self._number("prior", model.scaling.prior), self._figure("scaling.scale")
         usual = node("Mul", node("Mul", usual, usual), prior)
         spread = node("Sqrt", node("Div", node("Add", around, usual), node("Add", seen, prior)))
-        spread = node("Max", spread, self._weight("scaling.floor"))
+        spread = node("Max", spread, self._figure("scaling.floor"))
         wide = node("Transpose", over, perm=[1, 0])  # (channel, fold * channel): each figure once for each sample
         middle, width = (node("MatMul", figure, wide) if fold > 1 else figure for figure in (mean, spread))
         x = node("Div", node("Sub", steps, middle), width)  # (batch, step, fold * channel)
@@ -193,25 +193,25 @@ class _Stepped(Graph):
         return after
 
     def _matrices(self, layer: int) -> dict[str, str]:
-        """A matrix and a bias for each gate, cut from the operator's weights; onnxruntime does so at load."""
+        """A matrix for each gate, cut from the operator's weights; onnxruntime does so at load.
+
+        It multiplies (state, what is read, 1), so that the bias is in it. What a GRU resets is a part of its last
+        gate, and so that one comes as its parts: `rh` and `brh` of the state, `wh` and `bwh` of what is read.
+        """
         shape, gates = self._model.config.model, _GATES[self._model.config.model.cell]
         weights, recurrent, bias = self._cell_weights(layer)
-        zero = self._constant("axis0", np.array([0]))
+        zero, one = (self._constant(f"axis{axis}", np.array([axis])) for axis in (0, 1))
         halves = self._constant("halves", np.array([shape.hidden * len(gates)] * 2))
         sizes = self._constant("gates", np.array([shape.hidden] * len(gates)))
         sides = [f"bias_{side}_{layer}" for side in "wr"]
         self._nodes.append(helper.make_node("Split", [self._node("Squeeze", bias, zero), halves], sides, axis=0))
-        whole = {
-            "w": self._node("Squeeze", weights, zero),
-            "r": self._node("Squeeze", recurrent, zero),
-            "b": self._node("Add", *sides),
-            "bw": sides[0],
-            "br": sides[1],
-        }
-        if len(gates) == 1:
-            return {f"{kind}h": name for kind, name in whole.items()}
+        w, r = self._node("Squeeze", weights, zero), self._node("Squeeze", recurrent, zero)
+        both = self._node("Unsqueeze", self._node("Add", *sides), one)
+        cuts = {"k": self._node("Concat", r, w, both, axis=1)}
+        if shape.cell == "gru":
+            cuts |= {"w": w, "r": r, "bw": sides[0], "br": sides[1]}
         found: dict[str, str] = {}
-        for kind, name in whole.items():
+        for kind, name in cuts.items():
             names = {gate: f"{kind}_{gate}_{layer}" for gate in gates}
             self._nodes.append(helper.make_node("Split", [name, sizes], list(names.values()), axis=0))
             found |= {f"{kind}{gate}": cut for gate, cut in names.items()}
@@ -221,11 +221,15 @@ class _Stepped(Graph):
         """All layers, step by step."""
         shape = self._model.config.model
         body: list[onnx.NodeProto] = []
+        rows = self._node(
+            "Concat", self._node("Shape", x, start=1, end=2), self._constant("axis1", np.array([1])), axis=0
+        )
+        ones = self._node("Expand", self._constant("a_one", np.ones((1, 1), np.float32)), rows)
         layers = shape.layers
         read = "x"
         for layer, of in enumerate(matrices):
             state, cell = f"s{layer}", f"s{layer + layers}"
-            read = _step(body, shape.cell, read, state, cell, of, f"_{layer}")
+            read = _step(body, shape.cell, (state, read, ones), cell, of, f"_{layer}")
         count = len(before)
         states = [
             helper.make_tensor_value_info(f"s{i}", TensorProto.FLOAT, ["batch", shape.hidden])
@@ -270,17 +274,25 @@ class _Stepped(Graph):
             self._node("Concat", *states, *figures, name="after", axis=1)
 
 
-def _step(body: list[onnx.NodeProto], kind: str, x: str, h: str, c: str, of: dict[str, str], tag: str) -> str:
-    """One step of one layer: from `x`, and the states `h` and (of an LSTM) `c`, to the names of the next ones."""
+def _step(
+    body: list[onnx.NodeProto], kind: str, inputs: tuple[str, str, str], c: str, of: dict[str, str], tag: str
+) -> str:
+    """One step of one layer: what it gives to the next one.
+
+    `inputs` are its state, what it reads, and a column of ones; `c` is the other state of an LSTM. A gate is a
+    product of all three inputs with one matrix, and a squash, of which onnxruntime makes one kernel.
+    """
+    h, x, _ = inputs
 
     def node(operator: str, *inputs: str, name: str, **attributes: Any) -> str:
         body.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
+    all_of_it = node("Concat", *inputs, name=f"all{tag}", axis=1)
+
     def gate(letter: str, squash: str) -> str:
-        read = node("Gemm", x, of[f"w{letter}"], of[f"b{letter}"], name=f"read_{letter}{tag}", transB=1)
-        both = node("Gemm", h, of[f"r{letter}"], read, name=f"both_{letter}{tag}", transB=1)
-        return node(squash, both, name=f"{letter}{tag}")
+        product = node("Gemm", all_of_it, of[f"k{letter}"], name=f"product_{letter}{tag}", transB=1)
+        return node(squash, product, name=f"{letter}{tag}")
 
     after = f"{h}_next"
     match kind:
@@ -295,9 +307,8 @@ def _step(body: list[onnx.NodeProto], kind: str, x: str, h: str, c: str, of: dic
             away = node("Sub", h, new, name=f"away{tag}")
             node("Add", new, node("Mul", update, away, name=f"back{tag}"), name=after)
         case "lstm":
-            let_in, let_out, keep = gate("i", "Sigmoid"), gate("o", "Sigmoid"), gate("f", "Sigmoid")
-            old = node("Mul", keep, c, name=f"old{tag}")
-            new = node("Mul", let_in, gate("c", "Tanh"), name=f"new{tag}")
-            cell = node("Add", old, new, name=f"{c}_next")
-            node("Mul", let_out, node("Tanh", cell, name=f"tanh{tag}"), name=after)
+            new = node("Mul", gate("i", "Sigmoid"), gate("c", "Tanh"), name=f"new{tag}")
+            old = node("Mul", gate("f", "Sigmoid"), c, name=f"old{tag}")
+            cell = node("Tanh", node("Add", old, new, name=f"{c}_next"), name=f"tanh{tag}")
+            node("Mul", gate("o", "Sigmoid"), cell, name=after)
     return after

@@ -133,7 +133,8 @@ def test_while_one_lead_is_at_fault_the_model_of_two_says_what_that_of_one_says(
     told = {}
     for name in ("ecg-beats", "ecg-beats-2"):
         [judged] = drive(load_model(MODELS / f"{name}.onnx"), [recording], plan=Plan(any_lead=True))
-        told[name] = [(beat.t_ns, beat.label) for _, beat in judged.beats if 20 < beat.t_ns / NS < 40]
+        # To the microsecond: a product over twice as many inputs differs in its last bits.
+        told[name] = [(beat.t_ns // 1000, beat.label) for _, beat in judged.beats if 20 < beat.t_ns / NS < 40]
     assert len(told["ecg-beats"]) > 15
     assert told["ecg-beats-2"] == told["ecg-beats"]
 
