@@ -22,10 +22,10 @@ import numpy as np
 
 from monitor.config import Inference, Limits
 from monitor.core.batches import Batch
-from monitor.core.blocks import NS, Alarm, Beat, Floats, Ints, Note
-from monitor.core.engine import Engine
+from monitor.core.blocks import NS, Alarm, Beat, Ints, Note
+from monitor.core.engine import Conclusion, Engine
 from monitor.core.evidence import Evidence
-from monitor.core.judge import Notice
+from monitor.core.judge import Notice, Part
 from monitor.history import History
 from monitor.inference import Model
 from monitor.keeper import Keeper
@@ -172,11 +172,13 @@ class Pipeline:
         is_checkpoint = self.keeper and self.keeper.is_due and not self._checkpoint
         books = self._engine.memory.save() if is_checkpoint else []
         checkpoint = self.keeper.checkpoint() if self.keeper and is_checkpoint else []
-        async for told, outputs in self._answers(left):
-            notices += self._conclude(told, outputs)
-            if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
-                await self._hand_over(notices)
-                notices = []
+        async for told in self._answers(left):
+            for conclusion in self._engine.conclusions(told):
+                notices += self._conclude(conclusion)
+                if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
+                    await self._hand_over(notices)
+                    notices = []
+                await asyncio.sleep(0)
         notices += self._engine.rest()
         if self.keeper and checkpoint:
             checkpoint += self.keeper.states(self._engine.memory.learn(books))
@@ -247,43 +249,51 @@ class Pipeline:
                 return
             await asyncio.sleep(min(left, _NAP_S))
 
-    def _batches(self, left: dict[str, int]) -> Iterator[tuple[Batch, Model]]:
-        """What waits, at most `left` windows of each model."""
+    def _batches(self, left: dict[str, int]) -> Iterator[tuple[list[Batch], Model]]:
+        """What waits, at most `left` windows of each model: batches that are to be concluded together."""
         # Forecasters last: what the others raise waits to be told with what was forecast.
         for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
             limit = self._engine.lanes[name].batch_limit(self._settings.max_batch)
+            some: list[Batch] = []
             while left[name] > 0 and (batch := self._engine.ready(name, min(left[name], limit))) is not None:
                 left[name] -= len(batch)
-                yield batch, model
+                some.append(batch)
+                if sum(map(len, some)) >= limit:
+                    yield some, model
+                    some = []
+            if some:
+                yield some, model
 
-    async def _answers(self, left: dict[str, int]) -> AsyncIterator[tuple[Batch, dict[str, Floats]]]:
-        """What the models make of what waits, batch by batch; while one is concluded the next is inferred."""
+    async def _answers(self, left: dict[str, int]) -> AsyncIterator[list[Part]]:
+        """What the models make of what waits; while some of it is concluded the next is inferred."""
         loop = asyncio.get_running_loop()
-        ahead: asyncio.Future[tuple[Batch, dict[str, Floats]]] | None = None
-        for batch, model in self._batches(left):
-            if ahead is None and self._engine.is_light(batch):
-                yield self._engine.infer(batch, model)
-                await asyncio.sleep(0)  # many of them in a row are not light
+        ahead: asyncio.Future[list[Part]] | None = None
+        for batches, model in self._batches(left):
+            if ahead is None and self._engine.is_light(batches):
+                yield self._inferred(batches, model)
                 continue
-            asked = loop.run_in_executor(self._infer, self._engine.infer, batch, model)
+            asked = loop.run_in_executor(self._infer, self._inferred, batches, model)
             if ahead is not None:
                 yield await ahead
             ahead = asked
         if ahead is not None:
             yield await ahead
 
-    def _conclude(self, told: Batch, outputs: dict[str, Floats]) -> list[Notice | Evidence]:
-        conclusion = self._engine.conclude(told, outputs)
+    def _inferred(self, batches: Sequence[Batch], model: Model) -> list[Part]:
+        return [self._engine.infer(batch, model) for batch in batches]
+
+    def _conclude(self, conclusion: Conclusion) -> list[Notice | Evidence]:
         self.publisher.conclusion(self._engine, conclusion)
-        self._told.append(told.marks)
+        self._told.append(conclusion.batch.marks)
         return [*(notice for _, notice in conclusion.notices), *conclusion.evidence]
 
     async def conclude_quietly(self) -> None:
         """Conclude all that waits; only the history hears of it, and nothing is counted."""
-        async for told, outputs in self._answers(self._engine.waiting_by_model()):
-            for notice in self._conclude(told, outputs):
-                if isinstance(notice, Beat):
-                    self._history.notice(notice)
+        async for told in self._answers(self._engine.waiting_by_model()):
+            for conclusion in self._engine.conclusions(told):
+                for notice in self._conclude(conclusion):
+                    if isinstance(notice, Beat):
+                        self._history.notice(notice)
         self._signals()
         self._engine.rest()
         self._notices.clear()

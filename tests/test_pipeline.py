@@ -104,21 +104,23 @@ async def test_alarms_of_a_backlog_say_what_was_forecast(tmp_path, models):
 
 
 async def test_the_next_batch_is_inferred_while_one_is_concluded(tmp_path, monkeypatch):
-    infer, conclude, begun = Engine.infer, Engine.conclude, []
-    second = threading.Event()
+    infer, conclusions, begun, concluded = Engine.infer, Engine.conclusions, [], []
+    another = threading.Condition()
 
     def inferring(self, batch, model):
-        begun.append(len(batch))
-        if len(begun) == 2:
-            second.set()
+        with another:
+            begun.append(len(batch))
+            another.notify()
         return infer(self, batch, model)
 
-    def concluding(self, batch, outputs):
-        assert second.wait(60), "nothing is inferred while this is concluded"
-        return conclude(self, batch, outputs)
+    def concluding(self, told):
+        concluded.append(len(told))
+        with another:
+            assert another.wait_for(lambda: len(begun) > concluded[0], 60), "nothing is inferred meanwhile"
+        return conclusions(self, told)
 
     monkeypatch.setattr(Engine, "infer", inferring)
-    monkeypatch.setattr(Engine, "conclude", concluding)
+    monkeypatch.setattr(Engine, "conclusions", concluding)
     monkeypatch.setattr(Engine, "is_light", lambda *_: False)
     with AlarmLog(tmp_path / "log.db") as log:
         pipeline, source = make(log, max_batch=64), Deliveries(log, per_delivery=200)
@@ -127,7 +129,7 @@ async def test_the_next_batch_is_inferred_while_one_is_concluded(tmp_path, monke
         await pipeline.infer()
         pipeline.close()
         assert len(log.events(limit=-1)) > 10
-    assert len(begun) > 2
+    assert len(begun) > concluded[0]
 
 
 class Watched(AlarmLog):

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from monitor.core.batches import Batch
-from monitor.core.beats import Ask, BeatPicker, Pulse, SecondTier
+from monitor.core.batches import Batch, joined, rounds
+from monitor.core.beats import Ask, BeatPicker, Picked, Pulse, SecondTier
 from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Ints, Kind
 from monitor.core.card import Card
 from monitor.core.errors import ModelError
-from monitor.core.judge import Found, Judge, Notice, class_tracks
+from monitor.core.judge import Found, Judge, Notice, Part, class_tracks
 from monitor.core.noisiness import NoiseMeter
 from monitor.core.rate_ahead import RateOutlook
 from monitor.core.rules import Rule, Track
 from monitor.core.scoring import Bools, Doubles
+
+
+class _Pick(NamedTuple):
+    """What the first tier says of a part."""
+
+    follows: Bools
+    """(n,) whether each row follows on the last one of its stream."""
+    picked: Picked
+    answers: Doubles
+    """(k, class + 1) what the second tier says of what was picked; NaN where it was not asked yet."""
 
 
 class BeatJudge(Judge):
@@ -84,12 +94,55 @@ class BeatJudge(Judge):
 
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
+        return next(self.steps([(part, outputs)]))
+
+    def steps(self, parts: Sequence[Part]) -> Iterator[Found]:
+        """See Judge.steps. The second tier is asked once for all parts, as far as nothing between them matters."""
+        most = self.noise.turn if self.noise else len(parts)
+        for start in range(0, len(parts), most):
+            some = parts[start : start + most]
+            picks = [self._pick(part, outputs) for part, outputs in some]
+            if self.second is not None and len(some) > 1:
+                self._ask_ahead(self.second, [part for part, _ in some], picks)
+            for (part, _), pick in zip(some, picks, strict=True):
+                yield self._judged(part, pick)
+
+    def _pick(self, part: Batch, outputs: dict[str, Floats]) -> _Pick:
         follows = self._continuity.step(part.slots, part.segments, part.ends)
+        picked = self.picker.step(part.slots, follows, part.t_ns, outputs)
+        return _Pick(follows, picked, np.full((len(picked.rows), len(self.card.classes) + 1), np.nan))
+
+    def _ask_ahead(self, second: SecondTier, parts: Sequence[Batch], picks: Sequence[_Pick]) -> None:
+        """Ask the second tier about what was picked of many parts.
+
+        What it is asked depends on the candidates before and on where rhythm begins anew: after a gap, and when
+        noise is over. Streams on which that may be so within these parts are left for later.
+        """
+        slots = np.concatenate([part.slots[pick.picked.rows] for part, pick in zip(parts, picks, strict=True)])
+        broken = np.concatenate([part.slots[~pick.follows] for part, pick in zip(parts, picks, strict=True)])
+        asked = ~np.isin(slots, broken)
+        if self.noise is not None:
+            asked &= ~self.noise.is_on(slots)
+        rows = np.flatnonzero(asked)
+        if not len(rows):
+            return
+        batch = joined([part.rows(pick.picked.rows) for part, pick in zip(parts, picks, strict=True)])
+        _, *columns = zip(*(pick.picked for pick in picks), strict=True)
+        picked = Picked(np.arange(len(slots)), *(np.concatenate(column) for column in columns))
+        answers = np.full((len(slots), len(self.card.classes) + 1), np.nan)
+        for turn in rounds(slots[rows]):
+            some = picked.some(rows[turn])
+            answers[some.rows] = second.step(batch.slots, some, batch.t_ns, batch.windows)
+        counts = [len(pick.answers) for pick in picks]
+        for pick, its in zip(picks, np.split(answers, np.cumsum(counts)[:-1]), strict=True):
+            pick.answers[:] = its
+
+    def _judged(self, part: Batch, pick: _Pick) -> Found:
         scores = np.full((len(part), len(self.tracks)), np.nan)
         noisy = over = np.zeros(len(part), np.bool_)
         if self.noise is not None:
-            scores[:, -1], noisy, over = self.noise.step(part.slots, follows, part.ends, part.windows)
-        rows, when, probabilities = self._beats(part, follows, noisy, over, outputs)
+            scores[:, -1], noisy, over = self.noise.step(part.slots, pick.follows, part.ends, part.windows)
+        rows, when, probabilities = self._beats(part, pick, noisy, over)
         likeliest = np.zeros(scores.shape)  # of any beat of the row, whatever it was taken for
         levels, busy = self.budgets.levels(part.slots), self._alarms.busy(part.slots)
         found: list[tuple[int, Notice]] = []
@@ -130,24 +183,22 @@ class BeatJudge(Judge):
             if not isinstance(notice, Event) or notice.kind is not Kind.CLASS
         ]
 
-    def _beats(
-        self, part: Batch, follows: Bools, noisy: Bools, over: Bools, outputs: dict[str, Floats]
-    ) -> tuple[Ints, Ints, Doubles]:
+    def _beats(self, part: Batch, pick: _Pick, noisy: Bools, over: Bools) -> tuple[Ints, Ints, Doubles]:
         """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class).
 
         None is told of noise; rhythm begins anew after a gap, and when noise is `over`.
         """
-        broken = part.slots[~follows | over]
+        broken = part.slots[~pick.follows | over]
         self.pulse.start(broken)
         self.outlook.start(broken)
-        picked = self.picker.step(part.slots, follows, part.t_ns, outputs)
-        rows, when, probabilities = picked.rows, picked.when, picked.probabilities
-        sure = picked.heat
+        rows, when, probabilities, sure = pick.picked
         if self.second is not None:
             self.second.start(broken)
-            if len(rows):
-                answers = self.second.step(part.slots, picked, part.t_ns, part.windows).astype(np.float64)
-                sure, probabilities = 1 - answers[:, -1], answers[:, :-1]
+            late = np.flatnonzero(np.isnan(pick.answers[:, -1]))
+            if len(late):
+                some = pick.picked.some(late)
+                pick.answers[late] = self.second.step(part.slots, some, part.t_ns, part.windows)
+            sure, probabilities = 1 - pick.answers[:, -1], pick.answers[:, :-1]
         if self.noise is not None:
             self.noise.note(part.slots[rows], sure)
         real = ~noisy[rows]

@@ -37,6 +37,10 @@ class Picked(NamedTuple):
     heat: Doubles
     """(k,) the maximum."""
 
+    def some(self, which: Ints) -> Picked:
+        """Some of these."""
+        return Picked(self.rows[which], self.when[which], self.probabilities[which], self.heat[which])
+
 
 class BeatPicker:
     """Local maxima of the track of beat probabilities, above a level and a refractory time apart.

@@ -12,7 +12,7 @@ came, or on how windows were put into batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -22,11 +22,11 @@ import numpy as np
 
 from monitor.core.batches import Batch, rounds
 from monitor.core.beats import Ask
-from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
+from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Ints, Kind, Score, State
 from monitor.core.card import Card
 from monitor.core.evidence import Evidence, Foresights
 from monitor.core.intake import Intake
-from monitor.core.judge import Notice
+from monitor.core.judge import Notice, Part
 from monitor.core.judging import judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
@@ -227,9 +227,9 @@ class Engine:
             self._intake.arrivals.flush()
         return lane.take(limit)
 
-    def is_light(self, batch: Batch) -> bool:
-        """Whether to infer `batch` takes so little that it is not worth the way to another thread."""
-        return self.lanes[batch.model].is_light(batch)
+    def is_light(self, batches: Sequence[Batch]) -> bool:
+        """Whether to infer these of one model takes so little that it is not worth the way to another thread."""
+        return self.lanes[batches[0].model].is_light(sum(map(len, batches)))
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of `batch` that the model has an answer for, and its answers. Batches of a model come in order.
@@ -240,26 +240,31 @@ class Engine:
 
     def conclude(self, batch: Batch, outputs: dict[str, Floats]) -> Conclusion:
         """What the model's outputs for `batch` mean. Batches of a model must be concluded in order."""
-        judge = self._judges[batch.model]
-        np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
-        scores = np.full((len(batch), len(judge.tracks)), np.nan)
-        levels = np.empty(scores.shape)
-        notices: list[tuple[int, Notice]] = []
-        evidence: list[Evidence] = []
-        turns = rounds(batch.slots)
-        for rows in turns:
-            part, some = batch, outputs
-            if len(turns) > 1:
-                part, some = batch.rows(rows), {name: values[rows] for name, values in outputs.items()}
-            evidence += self._foresights.note(part, some)
-            scores[rows], found = judge.step(part, some)
-            levels[rows] = judge.budgets.levels(part.slots)
-            notices += [(int(rows[row]), notice) for row, notice in found]
-            evidence += self._foresights.evidence(part, found, self._intake.streams, judge.late) if found else []
-        for row, notice in notices:
-            self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
-        kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
-        return Conclusion(batch, outputs, kinds, scores, levels, notices, evidence)
+        return next(self.conclusions([(batch, outputs)]))
+
+    def conclusions(self, told: Sequence[Part]) -> Iterator[Conclusion]:
+        """The same for batches of a model that follow on each other, one by one; some work is done once."""
+        judge = self._judges[told[0][0].model]
+        turns = [rounds(batch.slots) for batch, _ in told]
+        parts = [part for (batch, out), its in zip(told, turns, strict=True) for part in _parts(batch, out, its)]
+        judged = zip(parts, judge.steps(parts), strict=True)
+        for (batch, outputs), its in zip(told, turns, strict=True):
+            np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
+            scores = np.full((len(batch), len(judge.tracks)), np.nan)
+            levels = np.empty(scores.shape)
+            notices: list[tuple[int, Notice]] = []
+            evidence: list[Evidence] = []
+            for rows in its:
+                (part, some), (scores[rows], found) = next(judged)
+                evidence += self._foresights.note(part, some)
+                levels[rows] = judge.budgets.levels(part.slots)
+                notices += [(int(rows[row]), notice) for row, notice in found]
+                if found:
+                    evidence += self._foresights.evidence(part, found, self._intake.streams, judge.late)
+            for row, notice in notices:
+                self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
+            kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
+            yield Conclusion(batch, outputs, kinds, scores, levels, notices, evidence)
 
     def rest(self) -> list[Evidence]:
         """The evidence that no conclusion has had: it waits for forecasts, and there are no more."""
@@ -334,3 +339,10 @@ class Engine:
     def count_streams(self) -> int:
         """Streams that have come so far."""
         return len(self._intake.streams)
+
+
+def _parts(batch: Batch, outputs: dict[str, Floats], turns: Sequence[Ints]) -> list[Part]:
+    """A batch in parts of distinct streams."""
+    if len(turns) == 1:
+        return [(batch, outputs)]
+    return [(batch.rows(rows), {name: values[rows] for name, values in outputs.items()}) for rows in turns]

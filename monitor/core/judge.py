@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Self
 
@@ -19,6 +19,8 @@ from monitor.core.still import still
 
 Notice = Event | Alarm | Beat
 Found = tuple[Doubles, list[tuple[int, Notice]]]
+Part = tuple[Batch, dict[str, Floats]]
+"""Rows of distinct streams, and what the model made of them."""
 
 
 class Judge:
@@ -37,6 +39,11 @@ class Judge:
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """Judge rows of distinct streams."""
         raise NotImplementedError
+
+    def steps(self, parts: Sequence[Part]) -> Iterator[Found]:
+        """Judge parts, one after the other, as they are asked for; over them each stream's rows are in order."""
+        for part, outputs in parts:
+            yield self.step(part, outputs)
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
         """See Alarms.acknowledge."""

@@ -111,11 +111,11 @@ class Lane:
         """Rows that a batch of ours should have at most, where windows have `max_batch`."""
         return max_batch if self._carried is None else _MORE * max_batch
 
-    def is_light(self, batch: Batch) -> bool:
-        """Whether to infer `batch` takes so little that it is not worth the way to another thread."""
+    def is_light(self, rows: int) -> bool:
+        """Whether to infer so many takes so little that it is not worth the way to another thread."""
         card = self.card
         steps = card.window if self._carried is None else self._carried.states * card.hop
-        return len(batch) * steps * card.layers * card.hidden**2 <= _LIGHT
+        return rows * steps * card.layers * card.hidden**2 <= _LIGHT
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of a batch of ours that the model has an answer for, and the answers; batches come in order.

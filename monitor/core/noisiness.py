@@ -59,12 +59,18 @@ class NoiseMeter:
 
     def __init__(self, card: Card, noise: Noisiness, capacity: int) -> None:
         self._weights, self._bias = np.array(noise.weights), noise.bias
-        self._turn = max(round(EVERY_S * card.rate_hz / card.hop_samples), 1)
+        self.turn = max(round(EVERY_S * card.rate_hz / card.hop_samples), 1)
+        """Hops from one look at a stream's window to the next: in so many it changes its mind once at most."""
         self._hop = card.hop_samples
         self._level = float(np.log(noise.level / (1 - noise.level)))
         self._odds = np.full(capacity, np.nan)
         self._doubt = np.full(capacity, np.nan)
         self._is_noisy = np.zeros(capacity, np.bool_)
+
+    def is_on(self, slots: Ints) -> Bools:
+        """Whether each stream was noisy when it was last looked at."""
+        noisy: Bools = self._is_noisy[slots]
+        return noisy
 
     def note(self, slots: Ints, probability: Doubles) -> None:
         """What was taken for a beat of distinct streams with this `probability` (n,), or was not."""
@@ -78,7 +84,7 @@ class NoiseMeter:
         was = self._is_noisy[slots]
         self._is_noisy[broken] = False
         known = (ends >= windows.shape[1]) & ~np.isnan(self._doubt[slots])
-        due = np.flatnonzero(((ends // self._hop) % self._turn == 0) & known)
+        due = np.flatnonzero(((ends // self._hop) % self.turn == 0) & known)
         if len(due):
             ids = slots[due]
             odds = figures(windows[due, :, 0], self._doubt[ids]) @ self._weights + self._bias

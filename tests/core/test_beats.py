@@ -7,7 +7,7 @@ import pytest
 
 from monitor.core.beats import BeatPicker, SecondTier
 from monitor.core.blocks import NS, Beat, Block, Event
-from monitor.core.card import KnownAnswer, Second, Stepping, Tensor
+from monitor.core.card import KnownAnswer, Noisiness, Second, Stepping, Tensor
 from monitor.core.engine import Engine
 from monitor.core.errors import ModelError
 from monitor.core.rhythm import AFTER, BEFORE, FEATURES
@@ -107,6 +107,47 @@ def test_it_does_not_matter_how_samples_and_windows_come(make_card):
     for windows, found in asked[1:]:
         np.testing.assert_array_equal(windows, asked[0][0])
         assert found == asked[0][1]
+
+
+def test_candidates_of_many_hops_are_asked_about_at_once(make_card):
+    """What they are asked is the same as hop by hop, with gaps and noise that comes and goes, too."""
+    noise = Noisiness(weights=(10.0, 0, 0, 0, 0, 0), bias=25.0, level=0.5)  # by the median step
+    card = two_tiers(make_card, noise=noise)
+    random = np.random.default_rng(3)
+    signals = [signal(np.cumsum(random.integers(40, 70, 60)), 1.5, 4500) for _ in range(3)]
+    signals[1][1500:2300, 0] += 0.6 * random.random(800).astype(np.float32)
+
+    def beats(together):
+        judging = Judging(lambda window: [*np.abs(window[-1, :4]), 0.1])
+        plan = Plan(models=("b",), quality=False)
+        engine = Engine({"b": card}, lambda _: plan, max_streams=3, seconds={"b": judging})
+        found = []
+        for start in range(0, 4500, 45):
+            for nth, values in enumerate(signals):
+                seq = start + 1000 * (nth == 2 and start >= 2000)  # a gap
+                t_ns = round(seq / RATE_HZ * NS)
+                engine.push(Block(f"s{nth}", values[start : start + 45], "r", seq, t_ns, RATE_HZ), 0, 0)
+            told = []
+            while (ready := engine.ready("b", 3)) is not None:
+                told.append((ready, first_tier(ready.windows)))
+            groups = [told] if together else [[one] for one in told]
+            for group in groups:
+                found += (
+                    [notice for one in engine.conclusions(group) for _, notice in one.notices] if group else []
+                )
+        return found, judging.asked
+
+    (one_by_one, asked), (at_once, asked_at_once) = beats(together=False), beats(together=True)
+    assert sorted(map(repr, at_once)) == sorted(map(repr, one_by_one))
+    labels = [notice.label for notice in at_once]
+    assert labels.count("noise") >= 2  # began and ended
+    assert len(labels) > 120
+    assert len(asked_at_once) < 0.8 * len(asked)
+
+    once, again = np.concatenate(asked), np.concatenate(asked_at_once)
+    assert once.shape == again.shape
+    for window in once:
+        assert np.abs(again - window).max(axis=(1, 2)).min() < 1e-4
 
 
 def test_a_gap_begins_anew(make_card):
