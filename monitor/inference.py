@@ -10,16 +10,18 @@ import base64
 import os
 from collections.abc import Mapping
 from importlib import resources
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
 from monitor.core.beats import Ask
-from monitor.core.blocks import Floats
+from monitor.core.blocks import Floats, Ints
 from monitor.core.card import CARD_KEY, OUTPUTS, SECOND_KEY, Card, read_card
 from monitor.core.errors import ModelError
 from monitor.modelfile import bounded_memory, check_file
@@ -60,6 +62,23 @@ class Model:
             "state": state,
             "seen": np.array([seen]),
             "answers": np.array([answers]),
+        }
+        *values, after = self._session.run(self._with_state, given)
+        return dict(zip(self._outputs, values, strict=True)), after
+
+    def along(
+        self, window: Floats, state: Floats, keep: NDArray[np.bool_], asked: Ints
+    ) -> tuple[dict[str, Floats], Floats]:
+        """Go on from `state` (batch, width) over all the steps of `window` (batch, time, channel).
+
+        What a row remembers is forgotten after the steps where `keep` (step, batch) is false. Returns the outputs
+        after the steps `asked` (answer,), step * batch + row of each, and the state after the last step.
+        """
+        given = {
+            "window": np.ascontiguousarray(window, np.float32),
+            "state": state,
+            "keep": keep[:, :, None],
+            "asked": asked,
         }
         *values, after = self._session.run(self._with_state, given)
         return dict(zip(self._outputs, values, strict=True)), after
@@ -197,6 +216,8 @@ def _check_stepping(model: Model, session: ort.InferenceSession, where: str) -> 
         return
     options = {i.name: i.type for i in session.get_overridable_initializers()}
     wanted = {"state": "tensor(float)", "seen": "tensor(int64)", "answers": "tensor(int64)"}
+    if card.stepping.along:
+        wanted |= {"keep": "tensor(bool)", "asked": "tensor(int64)"}
     if wanted.items() - options.items() or "after" not in {o.name for o in session.get_outputs()}:
         raise ModelError(f"{where}: its card says that it can go step by step, its graph takes {options}")
     window = card.known_answer.window.array()
@@ -205,12 +226,24 @@ def _check_stepping(model: Model, session: ort.InferenceSession, where: str) -> 
     window = np.concatenate((np.zeros((len(window), lead, card.channels), np.float32), window), axis=1)
     try:
         _, state = model.step(window[:, : lead + half], state, lead, 0)
-        got, _ = model.step(window[:, half:], state, lead, len(window))
+        ways = {"step by step": model.step(window[:, half:], state, lead, len(window))[0]}
+        if card.stepping.along:
+            ways["along the way"] = _along_the_way(model, window, state)
     except Exception as error:  # whatever onnxruntime raises
         raise ModelError(f"{where}: its known answer cannot be asked for step by step: {error}") from error
-    for name, tensor in card.known_answer.outputs.items():
+    for (way, got), (name, tensor) in product(ways.items(), card.known_answer.outputs.items()):
         if not _is_near(got[name], tensor.array()):
-            raise ModelError(f"{where}: known answer of `{name}` is another when asked for step by step")
+            raise ModelError(f"{where}: known answer of `{name}` is another when asked for {way}")
+
+
+def _along_the_way(model: Model, window: Floats, state: Floats) -> dict[str, Floats]:
+    """The answer after the last step of `window`, between steps that are forgotten and others."""
+    steps, rows = window.shape[1] // model.card.samples_per_step, len(window)
+    longer = np.concatenate((window, window, window), axis=1)
+    keep = np.ones((3 * steps, rows), np.bool_)
+    keep[steps - 1] = False
+    asked = (2 * steps - 1) * rows + np.arange(rows)
+    return model.along(longer, state, keep, asked)[0]
 
 
 def second_tiers(models: Mapping[str, Model]) -> dict[str, Ask]:

@@ -270,17 +270,14 @@ class Pipeline:
         ahead: asyncio.Future[list[Part]] | None = None
         for batches, model in self._batches(left):
             if ahead is None and self._engine.is_light(batches):
-                yield self._inferred(batches, model)
+                yield self._engine.infer_all(batches, model)
                 continue
-            asked = loop.run_in_executor(self._infer, self._inferred, batches, model)
+            asked = loop.run_in_executor(self._infer, self._engine.infer_all, batches, model)
             if ahead is not None:
                 yield await ahead
             ahead = asked
         if ahead is not None:
             yield await ahead
-
-    def _inferred(self, batches: Sequence[Batch], model: Model) -> list[Part]:
-        return [self._engine.infer(batch, model) for batch in batches]
 
     def _conclude(self, conclusion: Conclusion) -> list[Notice | Evidence]:
         self.publisher.conclusion(self._engine, conclusion)

@@ -27,7 +27,7 @@ from training.models import RecurrentModel
 from training.patients import read_patients
 from training.runs import Outcome, read_run
 from training.second import SecondTier, build_second, load_second, prove_second, second_card
-from training.stepped import is_steppable, lead_samples, state_width
+from training.stepped import goes_along, is_steppable, lead_samples, state_width
 
 TOLERANCE = 1e-4
 STEP_TOLERANCE = 1e-5
@@ -134,7 +134,33 @@ def prove_stepping(session: InferenceSession, model: RecurrentModel, say: Callab
                 f"{off:.1e}, allowed {STEP_TOLERANCE:g}"
             )
         worst = max(worst, off)
-    return worst
+    return max(worst, _prove_along(session, model)) if goes_along(model) else worst
+
+
+def _prove_along(session: InferenceSession, model: RecurrentModel) -> float:
+    """The same between many steps in one call, with rows forgotten on the way, and one after the other."""
+    names, rows, steps = [*OUTPUTS[model.config.task], "after"], 5, model.config.model.window
+    window, random = example_windows(model, rows, steps, seed=7), np.random.default_rng(7)
+    keep, asked = random.random((steps, rows, 1)) < 0.9, random.permutation(steps * rows)[: 3 * rows]
+    *got, last = session.run(names, {"window": window, "keep": keep, "asked": asked})
+    state = np.zeros((rows, state_width(model)), np.float32)
+    told: list[list[Floats]] = []
+    for step, kept in enumerate(keep):
+        piece = window[:, step * model.fold : (step + 1) * model.fold]
+        *answers, state = session.run(names, {"window": piece, "state": state})
+        told.append(answers)
+        state = np.where(kept, state, 0).astype(np.float32)
+    expected = [np.concatenate(answers)[asked] for answers in zip(*told, strict=True)]
+    off = max(
+        float(np.abs(one - other).max() / max(np.abs(other).max(), 1.0))
+        for one, other in zip((*got, last), (*expected, state), strict=True)
+    )
+    if not off <= STEP_TOLERANCE:
+        raise ModelError(
+            f"export of {model.config.name}: many steps in one call differ from one after the other by {off:.1e}, "
+            f"allowed {STEP_TOLERANCE:g}"
+        )
+    return off
 
 
 def example_windows(model: RecurrentModel, batch: int, steps: int, seed: int) -> Floats:
@@ -212,6 +238,7 @@ def make_stepping(model: RecurrentModel, outcome: Outcome) -> Stepping | None:
         lead=lead_samples(model),
         first=model.config.train.first_step,
         spread=tuple(float(f"{factor:.4g}") for factor in outcome.spread),
+        along=goes_along(model),
     )
 
 

@@ -9,6 +9,12 @@ Beside `window` it has three inputs that may be left out, for they have defaults
 
 and one more output, `after` (batch, width): the state after the last step.
 
+Where nothing but the state decides what is answered (`goes_along`), there are two more inputs, for answers along
+the way, after any of the steps of `window`:
+
+- `asked` (answer,): which, step * batch + row of each; the outputs are these, in this order.
+- `keep` (step, batch, 1): false where what a row remembers is forgotten after that step.
+
 The recurrence is a Scan over steps of plain matrix products, a gate each. onnxruntime runs that faster than its
 own operators for the cells from about a dozen rows on (tests/bench/README.md), and slower below, where a product
 has nothing to spread its overhead over. LSTM and GRU therefore stand in the graph both ways, over the same
@@ -25,6 +31,7 @@ from onnx import TensorProto, helper
 
 from training.graph import Graph
 from training.models import RecurrentForecaster, RecurrentModel, WindowClassifier
+from training.scan import branch, scan_steps
 
 _GATES = {"rnn": "h", "lstm": "iofc", "gru": "zrh"}
 _FEW_ROWS = 12
@@ -36,6 +43,11 @@ def is_steppable(model: RecurrentModel) -> bool:
     """Whether what the model says can be carried from step to step."""
     pooled = isinstance(model, WindowClassifier) and model.pooled
     return model.scaling.kind != "window" and not pooled
+
+
+def goes_along(model: RecurrentModel) -> bool:
+    """Whether a model that `is_steppable` can answer after each of many steps in one call."""
+    return model.scaling.kind != "running" and not model.config.model.direct
 
 
 def lead_samples(model: RecurrentModel) -> int:
@@ -63,8 +75,7 @@ def build_stepped(model: RecurrentModel) -> onnx.ModelProto:
     graph = _Stepped(model)
     graph.begin()
     x = graph.scaled()
-    states = graph.carry(x)
-    last = graph.rows(states[model.config.model.layers - 1])  # (answered, hidden)
+    states, last = graph.carry(x)
     if isinstance(model, RecurrentForecaster):
         graph.forecast(x, last, model)
     elif isinstance(model, WindowClassifier):
@@ -81,6 +92,9 @@ class _Stepped(Graph):
         self._option("state", np.zeros((1, state_width(self._model)), np.float32), ["rows", "width"])
         self._option("seen", np.array([0]), [1])
         self._option("answers", np.array([_FOREVER]), [1])
+        if goes_along(self._model):
+            self._option("asked", np.zeros(0, np.int64), ["asked"])
+            self._option("keep", np.ones((1, 1, 1), np.bool_), ["step", "row", 1])
         parts = _parts(self._model)
         width = self._constant("width", np.array([sum(width for _, width in parts)]))
         batch = self._node("Shape", "window", start=0, end=1)
@@ -149,16 +163,16 @@ class _Stepped(Graph):
 
     def rows(self, x: str) -> str:
         """The rows of `x` that are to be answered."""
-        return self._node(
-            "Slice",
-            x,
-            self._constant("at_0", np.array([0])),
-            "answers",
-            self._constant("batch_axis", np.array([0])),
-        )
+        return self._node("Slice", x, *self._answered())
 
-    def carry(self, x: str) -> list[str]:
-        """The states (batch, hidden) after the last step of `x`, the scaled samples: every h, then every c."""
+    def _answered(self) -> list[str]:
+        return [self._constant("at_0", np.array([0])), "answers", self._constant("batch_axis", np.array([0]))]
+
+    def carry(self, x: str) -> tuple[list[str], str]:
+        """Go through `x`, the scaled samples: the states (batch, hidden), every h, then every c; what is answered.
+
+        That is the last layer's h, (answer, hidden), of the rows that are to be answered.
+        """
         shape = self._model.config.model
         running = self._model.scaling.kind == "running"
         x = self._node("Transpose", x, perm=[1, 0, 2]) if running else self._steps(x)  # (step, batch, feature)
@@ -168,29 +182,44 @@ class _Stepped(Graph):
         if len(_parts(self._model)) == 1:
             after = ["after"]
         matrices = [self._matrices(layer) for layer in range(shape.layers)]
+        last = shape.layers - 1
+        self._ones(x)
+        if not goes_along(self._model):
+            self._nodes += self._to_the_end(x, before, after, matrices)
+            return after, self.rows(after[last])
+        ends, alongs = ([f"{name}_{way}" for name in (*after, "answered")] for way in ("end", "along"))
+        end = self._to_the_end(x, before, ends[:-1], matrices)
+        end.append(helper.make_node("Slice", [ends[last], *self._answered()], ends[-1:]))
+        flat = self._constant("flat", np.array([-1, shape.hidden]))
+        along = [
+            self._scan(x, before, alongs[:-1], matrices, "all_states"),
+            helper.make_node("Reshape", ["all_states", flat], ["states"]),
+            helper.make_node("Gather", ["states", "asked"], alongs[-1:], axis=0),
+        ]
+        number = self._node("Squeeze", self._node("Shape", "asked"))
+        condition = self._node("Greater", number, self._constant("none", np.array(0)))
+        branches = {"then_branch": branch("along", along, alongs), "else_branch": branch("end", end, ends)}
+        self._nodes.append(helper.make_node("If", [condition], [*after, "answered"], **branches))
+        return after, "answered"
+
+    def _to_the_end(
+        self, x: str, before: list[str], after: list[str], matrices: list[dict[str, str]]
+    ) -> list[onnx.NodeProto]:
+        """From the states before to those after the last step."""
         many = [self._scan(x, before, [f"{name}_many" for name in after], matrices)]
-        if shape.cell == "rnn":
+        if self._model.config.model.cell == "rnn":
             many[0].output[:] = after
-            self._nodes += many
-            return after
+            return many
         few = self._operators(x, before, [f"{name}_few" for name in after])
-        branches = {
-            name: helper.make_graph(
-                nodes,
-                name,
-                [],
-                [helper.make_tensor_value_info(f"{state}_{name}", TensorProto.FLOAT, None) for state in after],
-            )
-            for name, nodes in (("few", few), ("many", many))
-        }
         sizes = (self._node("Squeeze", self._node("Shape", x, start=axis, end=axis + 1)) for axis in (0, 1))
         long = self._node("Greater", next(sizes), self._constant("unit", np.array(1)))
         small = self._node("Less", next(sizes), self._constant("few_rows", np.array(_FEW_ROWS)))
         condition = self._node("And", long, small)
-        self._nodes.append(
-            helper.make_node("If", [condition], after, then_branch=branches["few"], else_branch=branches["many"])
-        )
-        return after
+        branches = {
+            f"{which}_branch": branch(name, nodes, [f"{state}_{name}" for state in after])
+            for which, name, nodes in (("then", "few", few), ("else", "many", many))
+        }
+        return [helper.make_node("If", [condition], after, **branches)]
 
     def _matrices(self, layer: int) -> dict[str, str]:
         """A matrix for each gate, cut from the operator's weights; onnxruntime does so at load.
@@ -217,31 +246,18 @@ class _Stepped(Graph):
             found |= {f"{kind}{gate}": cut for gate, cut in names.items()}
         return found
 
-    def _scan(self, x: str, before: list[str], after: list[str], matrices: list[dict[str, str]]) -> onnx.NodeProto:
-        """All layers, step by step."""
+    def _ones(self, x: str) -> None:
+        """A column of ones, (batch, 1), for the steps of `x`."""
+        one = self._constant("axis1", np.array([1]))
+        rows = self._node("Concat", self._node("Shape", x, start=1, end=2), one, axis=0)
+        self._node("Expand", self._constant("a_one", np.ones((1, 1), np.float32)), rows, name="ones")
+
+    def _scan(
+        self, x: str, before: list[str], after: list[str], matrices: list[dict[str, str]], along: str = ""
+    ) -> onnx.NodeProto:
         shape = self._model.config.model
-        body: list[onnx.NodeProto] = []
-        rows = self._node(
-            "Concat", self._node("Shape", x, start=1, end=2), self._constant("axis1", np.array([1])), axis=0
-        )
-        ones = self._node("Expand", self._constant("a_one", np.ones((1, 1), np.float32)), rows)
-        layers = shape.layers
-        read = "x"
-        for layer, of in enumerate(matrices):
-            state, cell = f"s{layer}", f"s{layer + layers}"
-            read = _step(body, shape.cell, (state, read, ones), cell, of, f"_{layer}")
-        count = len(before)
-        states = [
-            helper.make_tensor_value_info(f"s{i}", TensorProto.FLOAT, ["batch", shape.hidden])
-            for i in range(count)
-        ]
-        into = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "feature"])
-        out = [
-            helper.make_tensor_value_info(f"s{i}_next", TensorProto.FLOAT, ["batch", shape.hidden])
-            for i in range(count)
-        ]
-        graph = helper.make_graph(body, "step", [*states, into], out)
-        return helper.make_node("Scan", [*before, x], after, body=graph, num_scan_inputs=1)
+        nothing = self._constant("nothing_kept", np.zeros((1, 1), np.float32)) if along else ""
+        return scan_steps(shape.cell, shape.hidden, matrices, (x, *before), after, along, nothing)
 
     def _operators(self, x: str, before: list[str], after: list[str]) -> list[onnx.NodeProto]:
         """The same by onnxruntime's operators, a layer after the other."""
@@ -272,43 +288,3 @@ class _Stepped(Graph):
         self._output("after", ["batch", state_width(self._model)])
         if len(_parts(self._model)) > 1:
             self._node("Concat", *states, *figures, name="after", axis=1)
-
-
-def _step(
-    body: list[onnx.NodeProto], kind: str, inputs: tuple[str, str, str], c: str, of: dict[str, str], tag: str
-) -> str:
-    """One step of one layer: what it gives to the next one.
-
-    `inputs` are its state, what it reads, and a column of ones; `c` is the other state of an LSTM. A gate is a
-    product of all three inputs with one matrix, and a squash, of which onnxruntime makes one kernel.
-    """
-    h, x, _ = inputs
-
-    def node(operator: str, *inputs: str, name: str, **attributes: Any) -> str:
-        body.append(helper.make_node(operator, inputs, [name], **attributes))
-        return name
-
-    all_of_it = node("Concat", *inputs, name=f"all{tag}", axis=1)
-
-    def gate(letter: str, squash: str) -> str:
-        product = node("Gemm", all_of_it, of[f"k{letter}"], name=f"product_{letter}{tag}", transB=1)
-        return node(squash, product, name=f"{letter}{tag}")
-
-    after = f"{h}_next"
-    match kind:
-        case "rnn":
-            node("Identity", gate("h", "Tanh"), name=after)
-        case "gru":
-            update, reset = gate("z", "Sigmoid"), gate("r", "Sigmoid")
-            read = node("Gemm", x, of["wh"], of["bwh"], name=f"read_h{tag}", transB=1)
-            kept = node("Gemm", h, of["rh"], of["brh"], name=f"kept{tag}", transB=1)
-            kept = node("Mul", reset, kept, name=f"reset{tag}")
-            new = node("Tanh", node("Add", kept, read, name=f"sum{tag}"), name=f"new{tag}")
-            away = node("Sub", h, new, name=f"away{tag}")
-            node("Add", new, node("Mul", update, away, name=f"back{tag}"), name=after)
-        case "lstm":
-            new = node("Mul", gate("i", "Sigmoid"), gate("c", "Tanh"), name=f"new{tag}")
-            old = node("Mul", gate("f", "Sigmoid"), c, name=f"old{tag}")
-            cell = node("Tanh", node("Add", old, new, name=f"{c}_next"), name=f"tanh{tag}")
-            node("Mul", gate("o", "Sigmoid"), cell, name=after)
-    return after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,30 @@ def joined(parts: list[Batch]) -> Batch:
         np.concatenate([part.marks for part in parts]),
         np.concatenate([part.windows for part in parts]),
     )
+
+
+class Together:
+    """Batches of one model that follow on each other; their rows are counted through."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+        self.starts = np.cumsum([0, *map(len, batches)])
+        """(batch + 1,) the first row of each, and the number of all."""
+        self._nth = np.repeat(np.arange(len(batches)), np.diff(self.starts))
+        self.slots, self.segments, self.ends = (
+            np.concatenate([getattr(batch, name) for batch in batches]) for name in ("slots", "segments", "ends")
+        )
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def newest(self, rows: Ints, samples: int) -> Floats:
+        """The last `samples` of the windows of some rows (n, time, channel)."""
+        values = np.empty((len(rows), samples, self._batches[0].windows.shape[2]), np.float32)
+        for which in np.unique(self._nth[rows]).tolist():
+            mine = self._nth[rows] == which
+            values[mine] = self._batches[which].windows[rows[mine] - self.starts[which], -samples:]
+        return values
 
 
 def rounds(slots: Ints) -> list[Ints]:

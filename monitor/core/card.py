@@ -91,6 +91,8 @@ class Stepping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     spread: tuple[float, ...] = ()
     """forecast: what to multiply the interval's half-widths by, on an answer that rests on `first` steps, on
     `first` + 1, and so on up to `window`: fewer steps tell less, and the interval should hold as often."""
+    along: bool = False
+    """Whether one call may go on over many steps, and be asked after any of them."""
 
 
 class Second(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ stream: hops are skipped before samples are lost.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -120,13 +121,19 @@ class Lane:
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of a batch of ours that the model has an answer for, and the answers; batches come in order.
 
-        The one method that may be called from another thread, while the others go on.
+        This and `infer_all` may be called from another thread, while the others go on.
         """
         if self._carried is not None:
             return self._carried.run(batch, model)
         if batch.ends.min() >= self.card.window_samples:
             return batch, model.run(batch.windows)
         return self._infer_young(batch, model)
+
+    def infer_all(self, batches: Sequence[Batch], model: Model) -> list[tuple[Batch, dict[str, Floats]]]:
+        """The same for batches that follow on each other: carried states go through many hops at once."""
+        if self._carried is not None:
+            return self._carried.run_all(batches, model)
+        return [self.infer(batch, model) for batch in batches]
 
     def _infer_young(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """Rows of segments that are shorter than a window are asked about what there is of them."""

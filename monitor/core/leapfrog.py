@@ -22,15 +22,17 @@ Rules of the file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
-from monitor.core.batches import Batch, rounds
+from monitor.core.batches import Batch, Together, rounds
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import Card, Task
 from monitor.core.errors import ModelError
+from monitor.core.scoring import Bools
 
 STATES: Mapping[Task, int] = {"beats": 2, "classify": 3, "forecast": 3}
 """Carried states where nobody says how many. A beat is found as well on 26 steps as on 50; what is compared from
@@ -38,6 +40,9 @@ one answer to the next, a label or a residual, or lies far ahead, shows less of 
 
 _MAX_ROWS = 1024
 """Rows for one call: what they remember, and what is computed of them, stays in the processor's cache."""
+
+_FEW_HOPS = 5
+"""Below these, one call for all hops costs as much as a call for each."""
 
 Outputs = dict[str, Floats]
 
@@ -47,6 +52,10 @@ class Steps(Protocol):
 
     def step(self, window: Floats, state: Floats, seen: int, answers: int) -> tuple[Outputs, Floats]:
         """See monitor.inference.Model.step."""
+        ...
+
+    def along(self, window: Floats, state: Floats, keep: Bools, asked: Ints) -> tuple[Outputs, Floats]:
+        """See monitor.inference.Model.along."""
         ...
 
 
@@ -81,6 +90,7 @@ class Leapfrog:
         # The last row stays zero: what begins anew is read from there.
         self._memory = np.zeros((self.states * capacity + 1, self._stepping.width), np.float32)
         self._empty = self.states * capacity
+        self._capacity = capacity
         # Of a stream that has gone on for long all follows from its place in the period: by that, the states in
         # the order in which they began, the one that answers first, and how many steps each has seen.
         count = (np.arange(self._period) - self._begins[:, None] - 1) % self._period + 1  # (state, place)
@@ -99,19 +109,98 @@ class Leapfrog:
 
     def run(self, batch: Batch, model: Steps) -> tuple[Batch, Outputs]:
         """Go on with every row of `batch`; the rows that have an answer, and the answers."""
+        rows, outputs = self._run(batch, model)
+        return _some(batch, rows), outputs
+
+    def _run(self, batch: Batch, model: Steps) -> tuple[Ints, Outputs]:
+        """Which rows have an answer, and the answers in that order."""
         turns = rounds(batch.slots)
         if len(turns) == 1 and len(turns[0]) == len(batch):
-            told, outputs = self._hop(batch, model)
-            return (batch if len(told) == len(batch) else batch.rows(told)), outputs
+            return self._hop(batch, model)
         rows: list[Ints] = []
         parts: list[Outputs] = []
         for turn in turns:
             some, outputs = self._hop(batch.rows(turn), model)
             rows.append(turn[some])
             parts.append(outputs)
-        order = np.argsort(np.concatenate(rows), kind="stable")
-        joined = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
-        return batch.rows(np.concatenate(rows)[order]), joined
+        return _in_order(rows, parts)
+
+    def run_all(self, batches: Sequence[Batch], model: Steps) -> list[tuple[Batch, Outputs]]:
+        """The same for batches that follow on each other, a pair for each.
+
+        Streams that just go on do so through all their hops in one call, where the model can.
+        """
+        most = self._period // self._card.hop  # hops: a window holds no more
+        if len(batches) > most:
+            return self.run_all(batches[:most], model) + self.run_all(batches[most:], model)
+        if not self._stepping.along or len(batches) < _FEW_HOPS:
+            return [self.run(batch, model) for batch in batches]
+        whole = Together(batches)
+        rows: list[Ints] = []
+        parts: list[Outputs] = []
+        alone = np.ones(len(whole), np.bool_)
+        for hops in self._going_on(whole):
+            rows.append(hops.ravel())
+            windows = whole.newest(hops[-1], len(hops) * self._card.hop_samples)
+            parts.append(self._along(whole.slots[hops[0]], whole.ends[hops] // self._fold, windows, model))
+            alone[hops] = False
+        for batch, first in zip(batches, whole.starts, strict=False):
+            left = np.flatnonzero(alone[first : first + len(batch)])
+            if len(left):
+                told, outputs = self._run(batch.rows(left), model)
+                rows.append(first + left[told])
+                parts.append(outputs)
+        told, outputs = _in_order(rows, parts)
+        cuts = np.searchsorted(told, whole.starts)
+        some = [slice(start, end) for start, end in pairwise(cuts.tolist())]
+        return [
+            (_some(batch, told[mine] - first), {name: values[mine] for name, values in outputs.items()})
+            for batch, first, mine in zip(batches, whole.starts, some, strict=False)
+        ]
+
+    def _going_on(self, whole: Together) -> Iterator[Ints]:
+        """Rows (hop, n) of streams of which several hops are there, and which have gone on for long."""
+        slots, steps, segments = whole.slots, whole.ends // self._fold, whole.segments
+        order = np.argsort(slots, kind="stable")
+        one, next_one = order[:-1], order[1:]
+        same = slots[one] == slots[next_one]
+        breaks = same & ((steps[one] + self._card.hop != steps[next_one]) | (segments[one] != segments[next_one]))
+        heads = np.flatnonzero(np.concatenate(([True], ~same)))
+        counts = np.diff(np.append(heads, len(order)))
+        first = order[heads]
+        mine = slots[first]
+        goes_on = (self._segment[mine] == segments[first]) & (self._end[mine] + self._card.hop == steps[first])
+        goes_on &= (counts >= _FEW_HOPS) & (steps[first] - self._start[mine] >= self._period)
+        goes_on &= ~np.isin(mine, slots[one[breaks]])
+        most = max(_MAX_ROWS // self.states, 1)
+        for count in np.unique(counts[goes_on]).tolist():
+            chosen = heads[goes_on & (counts == count)]
+            for start in range(0, len(chosen), most):
+                yield order[chosen[start : start + most] + np.arange(count)[:, None]]
+
+    def _along(self, slots: Ints, ends: Ints, windows: Floats, model: Steps) -> Outputs:
+        """Go on through hops that end at the steps `ends` (hop, n), of which `windows` hold the samples.
+
+        Returns the answers to all of them, hop after hop.
+        """
+        n, steps = len(slots), len(ends) * self._card.hop
+        passed = ends[0] - self._card.hop + np.arange(steps + 1)[:, None]  # (step, n) before and after each
+        forgets = (passed % self._period)[:, None] == self._begins[:, None]  # (step, state, n)
+        forgets = forgets.reshape(steps + 1, -1)
+        rows = (np.arange(self.states)[:, None] * self._capacity + slots).ravel()
+        before = self._memory.take(rows, axis=0)
+        before[forgets[0]] = 0
+        place = ends % self._period
+        after_step = np.arange(1, len(ends) + 1)[:, None] * self._card.hop - 1
+        oldest = self._rows[0, place] // self._capacity
+        asked = (after_step * self.states + oldest) * n + np.arange(n)
+        outputs, self._memory[rows] = model.along(
+            np.tile(windows, (self.states, 1, 1)), before, ~forgets[1:], asked.ravel()
+        )
+        self._end[slots] = ends[-1]
+        if "lower" in outputs:
+            self._spread_by_count(outputs, self._counts[0, place].ravel())
+        return outputs
 
     def _hop(self, part: Batch, model: Steps) -> tuple[Ints, Outputs]:
         """Rows of distinct streams, one hop each: which of them have an answer, and the answers in that order."""
@@ -163,10 +252,7 @@ class Leapfrog:
                 self._memory[target.ravel()[some]] = after
                 rows.append(some[:answers])
                 parts.append(found)
-        if len(parts) == 1:
-            return parts[0]
-        order = np.argsort(np.concatenate(rows), kind="stable")
-        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+        return parts[0] if len(parts) == 1 else _in_order(rows, parts)[1]
 
     def _spread_by_count(self, outputs: Outputs, count: Ints) -> None:
         """Widen the intervals of answers that rest on less: neither they nor scores pulse with the states then."""
@@ -174,6 +260,19 @@ class Leapfrog:
         mean = outputs["forecast"]
         for name in ("lower", "upper"):
             outputs[name] = mean + (outputs[name] - mean) * factor
+
+
+def _some(batch: Batch, rows: Ints) -> Batch:
+    """Rows of a batch, in order."""
+    return batch if len(rows) == len(batch) else batch.rows(rows)
+
+
+def _in_order(rows: Sequence[Ints], parts: Sequence[Outputs]) -> tuple[Ints, Outputs]:
+    """The rows of all parts in order, and what was answered to them."""
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    return np.concatenate(rows)[order], {
+        name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]
+    }
 
 
 def _begins(states: int, period: int, hop: int) -> Ints:

@@ -28,6 +28,8 @@ class Recurrence:
         self.turn = (0.4 * rng.standard_normal((WIDTH, WIDTH))).astype(np.float32)
         self.read = (0.5 * rng.standard_normal((fold * channels, WIDTH))).astype(np.float32)
         self.calls = 0
+        self.many = []
+        """Steps and rows of the calls over many steps."""
 
     def step(self, window, state, seen, answers):
         self.calls += 1
@@ -35,6 +37,17 @@ class Recurrence:
         for steps in new.reshape(len(new), -1, self.fold * new.shape[2]).transpose(1, 0, 2):
             state = np.tanh(state @ self.turn + steps @ self.read)
         return self.head(window[:answers, -self.fold - self.lead :], state[:answers]), state
+
+    def along(self, window, state, keep, asked):
+        self.many.append((len(keep), len(window)))
+        answers = []
+        for start, kept in enumerate(keep):
+            newest = window[:, start * self.fold : (start + 1) * self.fold]
+            state = np.tanh(state @ self.turn + newest.reshape(len(newest), -1) @ self.read)
+            answers.append(self.head(newest, state))
+            state = np.where(kept[:, None], state, 0)
+        assert len(window[0]) == len(keep) * self.fold
+        return {name: np.concatenate([one[name] for one in answers])[asked] for name in answers[0]}, state
 
     def run(self, windows):
         state = np.zeros((len(windows), WIDTH), np.float32)
@@ -61,12 +74,20 @@ def counts(window, states, position, hop=1):
 
 
 def run(lane, model, blocks, batch=7):
-    """Push (slot, values) in turn; (slot, end in samples, forecast) of all that was told."""
+    """Push (slot, values) in turn; (slot, segment, end in samples, forecast) of all that was told."""
     told = []
     for slot, values in blocks:
         lane.feed(np.array([slot]), values[None], np.zeros(1, np.int64))
-        while (ready := lane.take(batch)) is not None:
-            rows, outputs = lane.infer(ready, model)
+        told += drained(lane, model, batch)
+    return told
+
+
+def drained(lane, model, batch, together=1):
+    """What is told of all that waits, in batches of so many rows, so many batches at a time."""
+    told = []
+    while lane.waiting():
+        batches = [ready for _ in range(together) if (ready := lane.take(batch)) is not None]
+        for rows, outputs in lane.infer_all(batches, model):
             told += zip(
                 rows.slots.tolist(),
                 rows.segments.tolist(),
@@ -96,7 +117,8 @@ def test_an_answer_is_that_to_the_window_of_so_many_steps(make_card, data):
     fold = data.draw(st.integers(1, 3), "fold")
     lead = data.draw(st.integers(0, fold), "lead")
     hop = data.draw(st.integers(1, max(1, (window * fold - lead) // fold // 2)), "hop")
-    card = stepping(make_card, window=window, first=1 + (lead > 0), hop=hop, fold=fold, lead=lead)
+    along = lead == 0 and data.draw(st.booleans(), "along")
+    card = stepping(make_card, window=window, first=1 + (lead > 0), hop=hop, fold=fold, lead=lead, along=along)
     try:
         leapfrog = Leapfrog(card, 1, states)
     except ModelError:
@@ -104,23 +126,18 @@ def test_an_answer_is_that_to_the_window_of_so_many_steps(make_card, data):
     lane, model = Lane("m", card, 3, 10_000, states), Recurrence(fold, lead)
     rng = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
     series = {}  # (slot, segment) -> all samples
-    blocks = []
-    current = {}
+    current, told = {}, []
     for _ in range(data.draw(st.integers(1, 25), "blocks")):
         slot = data.draw(st.integers(0, 2))
         if slot not in current or data.draw(st.integers(0, 9)) == 0:
             current[slot] = current.get(slot, 0) + 1
-            blocks.append((slot, None))
+            lane.start(slot, card.rate_hz, 0)
         values = rng.standard_normal((data.draw(st.integers(1, 40)), 1)).astype(np.float32)
         series.setdefault((slot, current[slot]), []).append(values)
-        blocks.append((slot, values))
-    told = []
-    for slot, values in blocks:
-        if values is None:
-            told += run(lane, model, [], 7)
-            lane.start(slot, card.rate_hz, 0)
-        else:
-            told += run(lane, model, [(slot, values)], data.draw(st.integers(1, 9)))
+        lane.feed(np.array([slot]), values[None], np.zeros(1, np.int64))
+        if data.draw(st.booleans()):
+            told += drained(lane, model, data.draw(st.integers(1, 9)), data.draw(st.integers(1, 15)))
+    told += drained(lane, model, 3, 15)
     got = {(slot, segment, end): value for slot, segment, end, value in told}
     assert len(got) == len(told)
     wanted = {}
@@ -140,6 +157,28 @@ def test_an_answer_is_that_to_the_window_of_so_many_steps(make_card, data):
     assert got.keys() == wanted.keys()
     for key, value in wanted.items():
         assert got[key] == pytest.approx(value, abs=1e-6)
+
+
+def test_many_hops_are_one_call_but_for_streams_that_begin_anew(make_card):
+    told, many = [], []
+    for together in (1, 12):
+        lane, model = Lane("m", stepping(make_card, along=True), 3, 1000, 2), Recurrence(1)
+        found = []
+        for samples in (40, 12):
+            for slot in range(3):
+                values = np.sin(slot + np.arange(samples, dtype=np.float32))[:, None]
+                if samples == 12 and slot == 1:  # goes on for some hops, then begins anew
+                    lane.feed(np.array([slot]), values[None, :5], np.zeros(1, np.int64))
+                if samples == 40 or slot == 1:
+                    lane.start(slot, 50.0, 0)
+                lane.feed(np.array([slot]), values[None], np.zeros(1, np.int64))
+            model.many.clear()
+            found += drained(lane, model, 3, together)
+        told.append(sorted(found))
+        many.append(model.many)
+    assert [row[:3] for row in told[0]] == [row[:3] for row in told[1]]
+    assert [row[3] for row in told[1]] == pytest.approx([row[3] for row in told[0]], abs=1e-6)
+    assert many == [[], [(12, 2 * 2)]]  # two states each of two streams
 
 
 @pytest.mark.parametrize(("states", "least"), [(1, 1), (2, 26), (3, 34), (5, 41)])

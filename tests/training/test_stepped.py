@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from monitor.core.card import CARD_KEY, OUTPUTS, write_card
 from monitor.core.errors import ModelError
@@ -21,7 +22,7 @@ from training.fit import fit
 from training.graph import build_graph
 from training.models import RecurrentModel
 from training.reexport import reexport
-from training.stepped import is_steppable, lead_samples, state_width
+from training.stepped import goes_along, is_steppable, lead_samples, state_width
 
 CELLS = ("rnn", "lstm", "gru")
 SHAPES: list[tuple[str, int, dict[str, Any]]] = [
@@ -49,6 +50,34 @@ def test_step_by_step_is_the_window(cell: str, task: str, channels: int, shape: 
     model = network(task, channels, cell, shape)
     session = open_session(build_graph(model).SerializeToString())
     assert prove_stepping(session, model, lambda _: None) <= STEP_TOLERANCE
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("task", "channels", "shape"), SHAPES)
+def test_many_steps_in_one_call_are_asked_after_any(
+    cell: str, task: str, channels: int, shape: dict[str, Any]
+) -> None:
+    """As one after the other; with a running scale, or a view of the newest samples, it is not offered."""
+    model = network(task, channels, cell, shape)
+    proto = build_graph(model)
+    offered = {"asked", "keep"} <= {i.name for i in proto.graph.input}
+    assert offered == goes_along(model) == ("direct" not in shape and "scaling" not in shape)
+    if not offered:
+        return
+    session = open_session(proto.SerializeToString())
+    names, steps = [*OUTPUTS[model.config.task], "after"], model.config.model.window
+    window, fold = example_windows(model, 20, steps, seed=3), model.fold
+    keep = np.ones((steps, 20, 1), np.bool_)
+    keep[2, 7:] = False  # rows from the eighth on begin anew with the fourth step
+    asked = np.array([(steps - 1) * 20 + 12, 4 * 20 + 3, (steps - 1) * 20 + 1])
+    *got, after = session.run(names, {"window": window, "keep": keep, "asked": asked})
+    pieces = window[12:13, 3 * fold :], window[3:4, : 5 * fold], window[1:2]
+    for nth, piece in enumerate(pieces):
+        *expected, state = session.run(names, {"window": piece})
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one[nth], other[0], atol=2e-6)
+        if nth != 1:
+            np.testing.assert_allclose(after[asked[nth] % 20], state[0], atol=2e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -145,3 +174,27 @@ def test_a_card_that_promises_steps_its_graph_cannot_make(tmp_path: Path) -> Non
     with pytest.raises(ModelError, match="says that it can go step by step"):
         load_model(path)
     assert lead_samples(network("forecast", 1, "gru", {"direct": 7})) == 6
+
+
+def test_a_card_that_promises_answers_along_the_way(tmp_path: Path) -> None:
+    path = export(fit(tiny(scaling="running"), None, tmp_path), tmp_path / "running.onnx", lambda _: None)
+    card, proto = load_model(path).card, onnx.load(path)
+    assert card.stepping is not None
+    assert not card.stepping.along
+    (entry,) = [e for e in proto.metadata_props if e.key == CARD_KEY]
+    entry.value = write_card(
+        msgspec.structs.replace(card, stepping=msgspec.structs.replace(card.stepping, along=True))
+    )
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match="says that it can go step by step"):
+        load_model(path)
+
+    path = export(fit(tiny(), None, tmp_path), tmp_path / "fixed.onnx", lambda _: None)
+    card, proto = load_model(path).card, onnx.load(path)
+    assert card.stepping is not None
+    assert card.stepping.along
+    (kept,) = [c for c in proto.graph.initializer if c.name == "nothing_kept"]
+    kept.CopyFrom(numpy_helper.from_array(np.ones((1, 1), np.float32), kept.name))  # it forgets nothing
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match="is another when asked for along the way"):
+        load_model(path)
