@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,17 @@ from onnxruntime import InferenceSession
 
 from monitor import __version__
 from monitor.core.blocks import Floats
-from monitor.core.card import CARD_KEY, OUTPUTS, SECOND_KEY, Card, KnownAnswer, Stepping, Tensor, write_card
+from monitor.core.card import (
+    CARD_KEY,
+    OUTPUTS,
+    SECOND_KEY,
+    Card,
+    KnownAnswer,
+    Stepping,
+    Tensor,
+    read_card,
+    write_card,
+)
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import open_session
 from training.config import FitConfig, flat
@@ -63,7 +73,6 @@ def write_model(
     second: SecondTier | None = None,
 ) -> Path:
     """Write a model and its card as one file, proven; with a `second` tier, both tiers."""
-    proto = build_graph(model)
     card = make_card(model, config, outcome)
     told = {}
     if second is not None:
@@ -72,7 +81,15 @@ def write_model(
         prove_second(content, second, say)
         told[SECOND_KEY] = base64.b64encode(content).decode()
     told[CARD_KEY] = write_card(card)
-    helper.set_model_props(proto, told)
+    return save_model(model, told, path, say)
+
+
+def save_model(
+    model: RecurrentModel, told: Mapping[str, str], path: Path, say: Callable[[str], None] = print
+) -> Path:
+    """Write a model, and with it what is `told` of it, as one file, proven."""
+    proto = build_graph(model)
+    helper.set_model_props(proto, dict(told))
     onnx.checker.check_model(proto, full_check=True)
     content = proto.SerializeToString()
     prove(content, model, say)
@@ -80,6 +97,7 @@ def write_model(
         path.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"--out {path}: cannot be written: {error.strerror}") from error
+    card = read_card(told[CARD_KEY], path.name)
     say(f"wrote {path}: {card.ident}, {card.parameters} parameters, {len(content) / 1024:.0f} KiB")
     return path
 
@@ -217,7 +235,7 @@ def make_card(model: RecurrentModel, config: FitConfig, outcome: Outcome) -> Car
         label_steps=shape.label_steps if config.task == "classify" else 0,
         coverage=shape.coverage if forecasts else 0.0,
         score_steps=shape.score_steps if forecasts else 0,
-        stepping=make_stepping(model, outcome),
+        stepping=make_stepping(model, outcome.spread),
         metrics={name: float(f"{value:.5g}") for name, value in outcome.metrics.items()},
         source=outcome.data,
         training=flat(config),
@@ -229,7 +247,7 @@ def make_card(model: RecurrentModel, config: FitConfig, outcome: Outcome) -> Car
     )
 
 
-def make_stepping(model: RecurrentModel, outcome: Outcome) -> Stepping | None:
+def make_stepping(model: RecurrentModel, spread: Sequence[float]) -> Stepping | None:
     """How the model goes step by step, None where it cannot."""
     if not is_steppable(model):
         return None
@@ -237,7 +255,7 @@ def make_stepping(model: RecurrentModel, outcome: Outcome) -> Stepping | None:
         width=state_width(model),
         lead=lead_samples(model),
         first=model.config.train.first_step,
-        spread=tuple(float(f"{factor:.4g}") for factor in outcome.spread),
+        spread=tuple(float(f"{factor:.4g}") for factor in spread),
         along=goes_along(model),
     )
 

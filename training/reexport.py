@@ -6,6 +6,7 @@ configuration stands in its card, and the proof of export is asked for again.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,15 @@ import torch
 from onnx import numpy_helper
 
 from monitor.core.blocks import Floats
-from monitor.core.card import Card
+from monitor.core.card import CARD_KEY, Card, write_card
 from monitor.core.errors import ConfigError, ModelError
 from monitor.inference import TOLERANCE, load_model
 from training.calibrate import spread_by_count, test_figures
 from training.config import FitConfig
 from training.datasets import load_data
-from training.export import write_model
+from training.export import make_stepping, save_model
 from training.graph import GATES
 from training.models import RecurrentForecaster, RecurrentModel, build_model
-from training.runs import Outcome
 
 
 def reexport(
@@ -39,10 +39,6 @@ def reexport(
     """
     torch.set_num_threads(1)
     card = load_model(file).card
-    if card.second is not None:
-        raise ConfigError(
-            f"model {file.name}: expected a model of one tier, got two; export it from its run folder"
-        )
     config = config_of(card, file.name)
     model = build_model(config, card.channels)
     try:
@@ -60,26 +56,11 @@ def reexport(
     spread, metrics = card.stepping.spread if card.stepping else (), card.metrics
     if isinstance(model, RecurrentForecaster) and (folder or config.data.__struct_config__.tag == "simulated"):
         data = load_data(config, folder)
-        spread, metrics = spread_by_count(model, config, data), test_figures(model, config, data)
-    outcome = Outcome(
-        seed=card.seed,
-        data=card.source,
-        rate_hz=card.rate_hz,
-        channels=card.channels,
-        unit=card.unit,
-        thresholds=card.thresholds,
-        beat_level=card.beat_level,
-        metrics=metrics,
-        best_epoch=0,
-        epochs=0,
-        spread=spread,
-        seconds=0.0,
-        device="",
-        torch="",
-        code=card.code,
-        commit="",
-    )
-    return write_model(model, config, outcome, out or file, say)
+        spread = spread_by_count(model, config, data)
+        metrics = {name: float(f"{value:.5g}") for name, value in test_figures(model, config, data).items()}
+    card = msgspec.structs.replace(card, stepping=make_stepping(model, spread), metrics=metrics)
+    told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}  # a second tier, too
+    return save_model(model, told | {CARD_KEY: write_card(card)}, out or file, say)
 
 
 def config_of(card: Card, where: str) -> FitConfig:
@@ -90,7 +71,10 @@ def config_of(card: Card, where: str) -> FitConfig:
         branch = tree
         for name in path:
             branch = branch.setdefault(name, {})
-        branch[last] = msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+        plain = msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+        if isinstance(plain, list):  # of text: what was a row of names is written as Python does
+            plain = [ast.literal_eval(item) if item.startswith("(") else item for item in plain]
+        branch[last] = plain
     try:
         return msgspec.convert(tree, FitConfig, strict=False)  # the card's lists are lists of text
     except msgspec.ValidationError as error:
