@@ -147,7 +147,7 @@ def cut_windows(series: Series, config: FitConfig, hop: int, future: int = 0) ->
     span = config.model.window * config.model.samples_per_step + future
     marks = mark_samples(series, config)
     both = np.concatenate((series.values, marks[:, None].astype(np.float32)), axis=1)
-    windows = Windows(span, hop, both.shape[1], 1, ring=max(4 * span, 4 * _CHUNK))
+    windows = Windows(span, hop, both.shape[1], 1)
     slot = np.zeros(1, np.int64)
     values, ends = [np.zeros((0, span, both.shape[1]), np.float32)], [np.zeros(0, np.int64)]
     for start in range(0, len(both), _CHUNK):

@@ -147,7 +147,7 @@ def cut(values: Floats, window: int, hop: int, ahead: int = 1) -> tuple[Floats, 
             f"expected {span} samples or more (a window of {window} and {ahead} after it), got {len(columns)}; "
             "take a longer recording"
         )
-    windows = Windows(span, hop, columns.shape[1], 1, ring=span + _CHUNK)
+    windows = Windows(span, hop, columns.shape[1], 1)
     slot = np.zeros(1, np.int64)
     pieces = (columns[i : i + _CHUNK] for i in range(0, len(columns), _CHUNK))
     both = np.concatenate([windows.push(slot, np.array([len(piece)]), piece)[2] for piece in pieces])
