@@ -6,6 +6,8 @@ received. Rules of the file:
 - A checkpoint, every few seconds, holds for each stream its ledger, the blocks it holds back and its calibration,
   and the samples since the last one. It speaks of what was received when its turn began (see monitor.pipeline),
   and is written when everything that this caused is written, in a transaction of its own: it is large.
+- Of thousands of streams samples are many megabytes: some are written ahead of the rest. They count once the
+  checkpoint is there, which says up to which row; what lies behind that is of one that never came to its end.
 - The messages of senders that wait for an acknowledgement are written down as they came, before they are
   acknowledged, and crossed out by the next checkpoint. After a crash they are received once more, from here, and
   not published again.
@@ -70,8 +72,8 @@ class Keeper:
         """Of what is written of it."""
         self._next_s = clock() + settings.checkpoint_s
         self._marked_s = 0.0
-        self._written: dict[str, Saved] = {}
-        """What the file says of each stream."""
+        self._written: dict[str, int] = {}
+        """A hash of what the file says of each stream."""
         self._forgotten: list[str] = []
         self.is_dirty = False
         """Whether anything has come since the last checkpoint."""
@@ -109,12 +111,21 @@ class Keeper:
         unsaved = self._history.unsaved() if self._settings.history else iter(())
         ends: dict[str, tuple[int, float]] = {}
         return [
-            Write("INSERT INTO recent (stream, end_ns, block) VALUES (?, ?, ?)", self._pieces(unsaved, ends)),
+            Write("INSERT OR IGNORE INTO place SELECT 'recent', coalesce(max(rowid), 0) FROM recent", _rows()),
+            Write("DELETE FROM recent WHERE rowid > (SELECT seq FROM place WHERE of = 'recent')", _rows()),
+            Write(
+                "INSERT INTO recent (stream, end_ns, block) VALUES (?, ?, ?)",
+                self._pieces(unsaved, ends),
+                ahead=True,
+            ),
             # Older than what is kept, or of a time that has been taken back.
             Write("DELETE FROM recent WHERE stream = ? AND (end_ns < ? OR end_ns > ?)", self._spans(ends)),
             Write("DELETE FROM journal WHERE id < ?", _rows(self._next_id)),
             Write("DELETE FROM stream WHERE name = ?", iter([(name,) for name in self._forgotten])),
             Write("DELETE FROM recent WHERE stream = ?", iter([(name,) for name in self._forgotten])),
+            Write(
+                "UPDATE place SET seq = (SELECT coalesce(max(rowid), 0) FROM recent) WHERE of = 'recent'", _rows()
+            ),
             *self._prune(now_s),
         ]
 
@@ -136,10 +147,10 @@ class Keeper:
 
     def _changed(self, saved: Iterable[Saved], now_s: float) -> Iterator[tuple[str, bytes]]:
         for one in saved:
-            before = self._written.get(one.stream)
-            if before is None or msgspec.structs.replace(before, seen_s=0.0) != one:
-                self._written[one.stream] = now = msgspec.structs.replace(one, seen_s=now_s)
-                yield one.stream, msgspec.msgpack.encode(now)
+            said = _said(one)
+            if self._written.get(one.stream) != said:
+                self._written[one.stream] = said
+                yield one.stream, msgspec.msgpack.encode(msgspec.structs.replace(one, seen_s=now_s))
 
     def _prune(self, now_s: float) -> list[Write]:
         """Old events and alarms that are over: by number, and by the hour in which they were written."""
@@ -170,7 +181,10 @@ class Keeper:
             ]
             recent = [
                 decode_block(block, max_samples=_MANY)
-                for (block,) in self._log.read("SELECT block FROM recent ORDER BY rowid")
+                for (block,) in self._log.read(
+                    "SELECT block FROM recent WHERE rowid <= (SELECT coalesce(max(seq), ~0 >> 1) FROM place "
+                    "WHERE of = 'recent') ORDER BY rowid"
+                )
             ]
             self._next_id = 1 + int(self._log.read("SELECT coalesce(max(id), 0) FROM journal")[0][0])
             journal = [
@@ -181,11 +195,15 @@ class Keeper:
         except (msgspec.DecodeError, UnicodeDecodeError, SchemaError) as error:
             raise SchemaError(f"what an earlier monitor left cannot be read, and is left out: {error}") from error
         oldest_s = self._clock() - self._settings.forget_days * 24 * _HOUR_S
-        self._written = {one.stream: one for one in saved if one.seen_s >= oldest_s}
+        known = [one for one in saved if one.seen_s >= oldest_s]
+        self._written = {one.stream: _said(one) for one in known}
         self._forgotten = [one.stream for one in saved if one.stream not in self._written]
-        return Kept(
-            list(self._written.values()), [block for block in recent if block.stream in self._written], journal
-        )
+        return Kept(known, [block for block in recent if block.stream in self._written], journal)
+
+
+def _said(one: Saved) -> int:
+    """The same for the same, whenever it was seen: to keep all that is said of thousands would take megabytes."""
+    return hash(msgspec.msgpack.encode(msgspec.structs.replace(one, seen_s=0.0)))
 
 
 def _rows(*row: object) -> Iterator[tuple[object, ...]]:

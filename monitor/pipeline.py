@@ -45,6 +45,8 @@ _MANY = 256
 """Messages in one delivery after which there is no nap."""
 _FEW_ROWS = 64
 """Of a checkpoint that are made ready in one go."""
+_PART_BYTES = 2**20
+"""Of it that wait to be written."""
 _TELL_S = 0.02
 """A round longer than this tells what it has found so far."""
 
@@ -225,19 +227,29 @@ class Pipeline:
 
     async def _keep(self, checkpoint: Sequence[Write]) -> None:
         """Write a checkpoint, made ready a little at a time: of thousands of streams it would hold up all else."""
-        ready = []
+        ready: list[Write] = []
         for write in checkpoint:
             rows: list[tuple[object, ...]] = []
+            held = 0
             while some := list(itertools.islice(write.rows, _FEW_ROWS)):
                 rows += some
+                held += sum(len(value) for row in some for value in row if isinstance(value, bytes))
+                if write.ahead and held >= _PART_BYTES:
+                    if not await self._store([*ready, Write(write.sql, iter(rows))]):
+                        return  # without one of its parts it must not come to its end
+                    ready, rows, held = [], [], 0
                 await asyncio.sleep(_NAP_S)
             ready.append(Write(write.sql, iter(rows)))
         await self._store(ready)
 
-    async def _store(self, writes: Sequence[Write], notices: Sequence[Notice | Note | Evidence] = ()) -> None:
+    async def _store(self, writes: Sequence[Write], notices: Sequence[Notice | Note | Evidence] = ()) -> bool:
+        """Write, and tell; whether it could be written."""
         await self.publisher.publish(notices, writes)
-        if self.keeper and self.publisher.storage_alarm:
+        if self.publisher.storage_alarm is None:
+            return True
+        if self.keeper:
             self.keeper.lost()
+        return False
 
     async def _gather(self) -> None:
         """Wait for company until a batch is full, or the oldest of it has waited long enough."""

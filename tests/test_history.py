@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import weakref
 
 import numpy as np
@@ -147,6 +148,22 @@ def test_events_and_beats_of_the_time_asked_for():
     _, events, beats = history.last("s", 3.0)
     assert [e.t_ns for e in events] == [b.t_ns for b in beats] == [9 * NS]
     assert history.last("unknown", 3.0) == ([], [], [])
+
+
+def test_events_and_beats_come_back_as_they_were():
+    history = History(10.0)
+    history.block(block(0, 1000))
+    event = Event("s", Kind.SIGNAL, "gap", 3 * NS, 2 * NS, 4 * NS, 0.1, 0.2, "m@1", "7 samples")
+    beats = [
+        Beat("s", 5 * NS, "V", 0.7, 0.8, 61.5, "m@1", (0.1, 0.2, 0.7)),
+        Beat("s", 2**60 + 1, "N", 0.9, math.nan, math.nan),
+    ]
+    for notice in (event, *beats):
+        history.notice(notice)
+    _, (kept,), kept_beats = history.last("s", 10.0)
+    assert kept == event
+    assert kept_beats[0] == beats[0]
+    assert repr(kept_beats) == repr(beats)  # NaN is not equal to itself
 
 
 def test_of_many_streams_fewer_notices_are_kept():

@@ -15,6 +15,8 @@ from monitor.config import Config, State
 from monitor.core.blocks import NS, Alarm, Block, Event, Kind
 from monitor.core.engine import Engine
 from monitor.core.errors import StorageLost
+from monitor.core.ledger import Ledger
+from monitor.core.memory import Saved
 from monitor.core.signals import NoisySine
 from monitor.core.technical import SETTLE_S
 from monitor.core.wire import encode_block
@@ -52,12 +54,12 @@ class Deliveries:
         pass
 
 
-def make(log, sinks=(), models=("sine-spikes",), **inference) -> Pipeline:
+def make(log, sinks=(), models=("sine-spikes",), history_s=10, **inference) -> Pipeline:
     rule = {"name": "*", "models": list(models), "rate_hz": 50.0}
     config = msgspec.convert({"streams": [rule], "inference": inference}, Config)
     loaded = load_models(config)
     engine = Engine({name: model.card for name, model in loaded.items()}, config.plan_of, max_streams=2)
-    return Pipeline(engine, loaded, config.inference, config.limits, sinks, History(10), log, Telemetry())
+    return Pipeline(engine, loaded, config.inference, config.limits, sinks, History(history_s), log, Telemetry())
 
 
 async def test_a_delivery_is_acknowledged_in_order_and_after_its_events_are_durable(tmp_path):
@@ -256,3 +258,55 @@ async def test_a_full_disk_is_an_alarm_and_monitoring_goes_on(tmp_path):
         assert told == {a.id for a in log.alarms(limit=-1) if a.label == "spike"}  # nothing was lost meanwhile
         assert heard.alarms[-1].label in ("alarm-log", "spike")
         assert log._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+class Failing(Watched):
+    """An alarm log that cannot write the transaction whose turn is given, counted from 0."""
+
+    fails_at = -1
+
+    def write(self, notices, more=()):
+        if len(self.transactions) == self.fails_at:
+            self.transactions.append((0, []))
+            raise StorageLost("there is no room")
+        super().write(notices, more)
+
+
+async def checkpoint(pipeline, names, at):
+    """One that holds 2000 samples of each of these streams, from the `at`-th on."""
+    for name in names:
+        values = np.full((2000, 1), at, np.float32)
+        block = Block(name, values, "r", at, at * NS // 50, 50.0, ("1",), "")
+        pipeline.publisher.block(block)
+    saved = [Saved(name, Ledger(name).state, ()) for name in names]
+    await pipeline._keep([*pipeline.keeper.checkpoint(), *pipeline.keeper.states(saved)])
+
+
+async def test_a_large_checkpoint_is_written_in_parts_that_count_when_all_are_there(tmp_path):
+    names = [f"s/{i}" for i in range(500)]
+    with Failing(tmp_path / "log.db") as log:
+        pipeline = make(log, models=(), history_s=60)
+        keeper = pipeline.keeper = Keeper(log, State(), Retention(), pipeline._history)
+        await checkpoint(pipeline, names, 0)
+        parts = [tables for _, tables in log.transactions]
+        assert len(parts) > 2, "of 4 MB, not much more than one at a time"
+        assert all("recent" in tables for tables in parts)
+        assert [i for i, tables in enumerate(parts) if "stream" in tables] == [len(parts) - 1]
+        assert {block.seq for block in keeper.load().recent} == {0}
+        assert len(keeper.load().recent) == 500
+
+        log.fails_at = len(log.transactions) + 1
+        await checkpoint(pipeline, names, 2000)
+        assert len(log.transactions) == log.fails_at + 1, "what one of its parts is missing of is given up"
+        assert log.read("SELECT count(*) FROM recent")[0][0] > 500
+        assert {block.seq for block in keeper.load().recent} == {0}
+        pipeline.close()
+    with Failing(tmp_path / "log.db") as log:  # and after a crash, too
+        pipeline = make(log, models=(), history_s=60)
+        keeper = pipeline.keeper = Keeper(log, State(), Retention(), pipeline._history)
+        assert {block.seq for block in keeper.load().recent} == {0}
+        await checkpoint(pipeline, names, 4000)
+        recent = keeper.load().recent
+        assert {block.seq for block in recent} == {4000}, "and what is older than what is kept has gone"
+        assert len(recent) == log.read("SELECT count(*) FROM recent")[0][0] == 500
+        pipeline.close()

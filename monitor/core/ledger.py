@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import msgspec
@@ -76,8 +75,8 @@ class Ledger:
         self._books = Books(1) if books is None else books
         self.next_seq = self._received = 0
         self._run: str | None = None
-        self._ended: deque[str] = deque(maxlen=_REMEMBERED_RUNS)
-        self._gaps: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_GAPS)  # [start, end) given up as missing
+        self._ended: tuple[str, ...] = ()
+        self._gaps: tuple[tuple[int, int], ...] = ()  # [start, end) given up as missing
         self._missing = self._before_first = 0
         self._duplicated = self._late = self._refused = self._invalid = self._runs = self._gap_count = 0
 
@@ -97,15 +96,14 @@ class Ledger:
     @property
     def state(self) -> LedgerState:
         """Everything there is to know, for a restart."""
-        return LedgerState(self.next_seq, self._run, tuple(self._ended), tuple(self._gaps), self.counts)
+        return LedgerState(self.next_seq, self._run, self._ended, self._gaps, self.counts)
 
     @classmethod
     def resumed(cls, stream: str, state: LedgerState, books: Books | None = None, slot: int = 0) -> Ledger:
         """A ledger that goes on where another ended."""
         ledger = cls(stream, books, slot)
         ledger.next_seq, ledger._run = state.next_seq, state.run
-        ledger._ended.extend(state.ended)
-        ledger._gaps.extend(state.gaps)
+        ledger._ended, ledger._gaps = state.ended, state.gaps
         (
             ledger._received, ledger._missing, ledger._before_first, ledger._duplicated, ledger._late,
             ledger._refused, ledger._invalid, ledger._runs, ledger._gap_count,
@@ -131,18 +129,18 @@ class Ledger:
                 self._before_first += gap
             else:
                 self._gap_count += 1
-            self._gaps.append((self.next_seq, start))
+            self._gaps = (*self._gaps, (self.next_seq, start))[-_REMEMBERED_GAPS:]
         self._received += end - start - old
         self.next_seq = max(self.next_seq, end)
         return Verdict(old, 0 if new_run else gap, new_run)
 
     def _come_late(self, start: int, end: int) -> int:
         """How many samples of [start, end) had been given up; they are not late a second time."""
-        late, gaps = 0, deque[tuple[int, int]](maxlen=_REMEMBERED_GAPS)
+        late, gaps = 0, list[tuple[int, int]]()
         for a, b in self._gaps:
             late += max(min(end, b) - max(start, a), 0)
             gaps.extend(part for part in ((a, min(b, start)), (max(a, end), b)) if part[0] < part[1])
-        self._gaps = gaps
+        self._gaps = tuple(gaps[-_REMEMBERED_GAPS:])
         return late
 
     def refuse(self) -> None:
@@ -162,8 +160,8 @@ class Ledger:
                 kind="ended run",
             )
         if self._run is not None:
-            self._ended.append(self._run)
+            self._ended = (*self._ended, self._run)[-_REMEMBERED_RUNS:]
         self._run = run
         self._runs += 1
         self.next_seq = 0
-        self._gaps.clear()
+        self._gaps = ()

@@ -72,7 +72,7 @@ class Windows:
         return rows, ends, gathered.transpose(0, 2, 1)
 
     def _lines(self, slots: Ints, counts: Ints, values: Floats) -> Floats:
-        """Every window in what was kept of each stream with its new samples behind it; the kept one is the first."""
+        """All windows in what was kept of each stream with its new samples behind it; the kept one is first."""
         most, channels = int(counts.max(initial=0)), values.shape[1]
         lines = np.empty((len(slots), channels, self.window + most), np.float32)
         lines[:, :, : self.window] = self._newest[slots]

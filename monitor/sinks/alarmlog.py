@@ -58,6 +58,8 @@ class Write(NamedTuple):
 
     sql: str
     rows: Iterator[tuple[object, ...]]
+    ahead: bool = False
+    """Whether some of the rows may be there before the others and before what follows."""
 
 
 class AlarmLog:
@@ -112,7 +114,7 @@ class AlarmLog:
             self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
             self._db.executemany(_upsert("note", _NOTE_FIELDS), notes)
             self._db.executemany("INSERT OR IGNORE INTO evidence (alarm, content) VALUES (?, ?)", evidence)
-            for sql, rows in more:
+            for sql, rows, _ in more:
                 self._db.executemany(sql, rows)
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:  # full, read-only, gone: not a mistake of ours

@@ -29,8 +29,8 @@ class ZeroMQFeed:
         self._subscribed: set[bytes] = set()
         self._ours = f"{prefix}/".encode()
         self._may_be_watched = False
-        self._topics: dict[tuple[str, str], tuple[bytes, bool]] = {}
-        """(stream, what) -> its topic, and whether anybody wants it."""
+        self._topics: dict[tuple[str, str], bytes | None] = {}
+        """(stream, what) -> its topic, where anybody wants it; of what has been asked for."""
 
     @property
     def address(self) -> str:
@@ -51,22 +51,27 @@ class ZeroMQFeed:
                 prefix.startswith(self._ours) or self._ours.startswith(prefix) for prefix in self._subscribed
             )
 
-    def _topic(self, stream: str, what: str) -> tuple[bytes, bool]:
-        known = self._topics.get((stream, what))
-        if known is None:
-            topic = f"{self._prefix}/{stream}/{what}".encode()
-            known = topic, any(topic.startswith(prefix) for prefix in self._subscribed)
-            self._topics[stream, what] = known
-        return known
+    def _topic(self, stream: str, what: str) -> bytes:
+        return f"{self._prefix}/{stream}/{what}".encode()
+
+    def _wanted(self, stream: str, what: str) -> bytes | None:
+        """Its topic; None where nobody wants it."""
+        if not self._may_be_watched:
+            return None
+        try:
+            return self._topics[stream, what]
+        except KeyError:
+            topic = self._topic(stream, what)
+            is_wanted = any(topic.startswith(prefix) for prefix in self._subscribed)
+            return self._topics.setdefault((stream, what), topic if is_wanted else None)
 
     def is_watched(self, stream: str) -> bool:
         """Whether anybody wants the samples of a stream."""
-        return self._topic(stream, "samples")[1]
+        return self._wanted(stream, "samples") is not None
 
     def block(self, block: Block) -> None:
         """See Sink.block."""
-        topic, wanted = self._topic(block.stream, "samples")
-        if wanted:
+        if topic := self._wanted(block.stream, "samples"):
             self.socket.send(topic, encode_block(block))
 
     def page(self, page: Page) -> None:
@@ -74,29 +79,25 @@ class ZeroMQFeed:
         if not self._may_be_watched:
             return
         for row, who in enumerate(page.whos):
-            topic, wanted = self._topic(who[0], "samples")
-            if wanted:
+            if topic := self._wanted(who[0], "samples"):
                 self.socket.send(topic, encode_block(page.block(row)))
 
     def conclusion(self, engine: Engine, conclusion: Conclusion) -> None:
         """See Sink.conclusion."""
-        if not self._subscribed:
+        if not self._may_be_watched:
             return
         is_forecast = "forecast" in conclusion.outputs
         for row, slot in enumerate(conclusion.batch.slots.tolist()):
             stream = engine.name_of(slot)
-            topic, wanted = self._topic(stream, "forecast")
-            if wanted and is_forecast:
+            if is_forecast and (topic := self._wanted(stream, "forecast")):
                 self.socket.send(topic, encode_forecast(engine.forecast(conclusion, row)))
-            topic, wanted = self._topic(stream, "scores")
-            if wanted and (scores := engine.scores(conclusion, row)):
+            if (topic := self._wanted(stream, "scores")) and (scores := engine.scores(conclusion, row)):
                 self.socket.send(topic, encode(scores))
 
     def notice(self, notice: Notice | Note) -> None:
         """See Sink.notice."""
         if isinstance(notice, Beat):
-            topic, wanted = self._topic(notice.stream, "beats")
-            if wanted:
+            if topic := self._wanted(notice.stream, "beats"):
                 self.socket.send(topic, encode(notice))
         else:
             self._twice(notice.stream, "events", encode(notice))
@@ -110,7 +111,7 @@ class ZeroMQFeed:
         self.socket.send(f"{self._prefix}/monitor/status".encode(), encode(status))
 
     def _twice(self, stream: str, what: str, payload: bytes) -> None:
-        topic, _ = self._topic(stream, what)
+        topic = self._topic(stream, what)
         self.socket.send(topic, payload)
         self.socket.send(b"all/" + topic, payload)
 
