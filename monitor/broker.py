@@ -7,12 +7,13 @@ import logging
 import random
 import ssl
 from pathlib import Path
-from typing import Any
-
-import aiomqtt
+from typing import TYPE_CHECKING, Any
 
 from monitor.config import Mqtt
 from monitor.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import aiomqtt
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ def open_client(
     settings: Mqtt, client_id: str, *, clean: bool, will: aiomqtt.Will | None = None
 ) -> aiomqtt.Client:
     """A client for the configured broker, not yet connected."""
+    import aiomqtt  # noqa: PLC0415 3 MiB, which a daemon without a broker does not need
+
     return aiomqtt.Client(
         settings.host,
         settings.port,
@@ -75,6 +78,8 @@ def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     aiomqtt leaves such behind where a machine slept, or a broker died, in the middle of a handshake; it connects
     again all the same.
     """
+    import aiomqtt  # noqa: PLC0415 see open_client
+
     error = context.get("exception")
     if isinstance(error, OSError | aiomqtt.MqttError):
         log.warning("a connection was lost: %s", error)

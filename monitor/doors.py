@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from typing import TYPE_CHECKING
 
 from monitor.addresses import is_exposed
 from monitor.config import Config
@@ -12,12 +13,14 @@ from monitor.gate import Gate
 from monitor.keys import read_allowed, read_key
 from monitor.sinks import Sink
 from monitor.sinks.feed import ZeroMQFeed
-from monitor.sinks.mqtt import MqttFeed
 from monitor.sources import Source
 from monitor.sources.lsl import LslSource
-from monitor.sources.mqtt import MqttSource
 from monitor.sources.reliable import ReliableSource
 from monitor.sources.zeromq import ZeroMQSource
+
+if TYPE_CHECKING:
+    from monitor.sinks.mqtt import MqttFeed
+    from monitor.sources.mqtt import MqttSource
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,9 @@ class Doors:
             self.mqtt: MqttFeed | None = None
             self.mqtt_source: MqttSource | None = None
             if config.mqtt.host:
+                from monitor.sinks.mqtt import MqttFeed  # noqa: PLC0415 see monitor.broker.open_client
+                from monitor.sources.mqtt import MqttSource  # noqa: PLC0415
+
                 self.mqtt_source = MqttSource(config.mqtt, config.prefix, config.name)
                 self.sources.append(self.mqtt_source)
                 self.mqtt = MqttFeed(config.mqtt, config.prefix, config.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ def loaded_by(statement: str) -> set[str]:
     ("statement", "but_not"),
     [
         ("import monitor.daemon, monitor.senders, monitor.demo", HEAVY),
+        ("import monitor.daemon", HEAVY | {"aiomqtt", "paho"}),
         ("import monitor.cli", HEAVY | {"numpy", "onnxruntime", "zmq", "aiomqtt"}),
         ("import monitor.core.engine", HEAVY | {"onnxruntime", "zmq", "aiomqtt", "asyncio", "logging", "socket"}),
         ("import training.cli", {"torch", "onnx", "scipy", "wfdb"}),
@@ -61,3 +63,25 @@ def test_onnxruntime_is_told_not_to_report_its_use(tmp_path):
         env={**environment, "TMPDIR": str(tmp_path)},
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="says what is asked for huge pages on Linux only"
+)
+def test_arrays_with_room_for_many_streams_are_not_asked_for_in_huge_pages():
+    """The first stream would take two megabytes of each."""
+    code = """
+import monitor.__main__, numpy, pathlib
+array = numpy.zeros(2**26, numpy.uint8)
+inside = array.ctypes.data + 2**25
+for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
+    first, _, rest = line.partition(" ")
+    if "-" in first:
+        start, end = (int(bound, 16) for bound in first.split("-"))
+    elif first == "VmFlags:" and start <= inside < end:
+        print(rest)
+"""
+    env = {k: v for k, v in os.environ.items() if k != "NUMPY_MADVISE_HUGEPAGE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout, "the array lies somewhere"
+    assert "hg" not in done.stdout.split()
