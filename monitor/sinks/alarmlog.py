@@ -101,10 +101,10 @@ class AlarmLog:
         alarms: list[tuple[object, ...]] = []
         events: list[tuple[object, ...]] = []
         notes: list[tuple[object, ...]] = []
-        evidence: list[tuple[object, ...]] = []
+        evidence: list[Evidence] = []
         for notice in notices:
             if isinstance(notice, Evidence):
-                evidence.append((notice.alarm, msgspec.msgpack.encode(notice)))
+                evidence.append(notice)
                 continue
             table = alarms if isinstance(notice, Alarm) else events if isinstance(notice, Event) else notes
             table.append(msgspec.structs.astuple(notice))
@@ -113,7 +113,9 @@ class AlarmLog:
             self._db.executemany(_upsert("alarm", _ALARM_FIELDS), alarms)
             self._db.executemany(_upsert("event", _EVENT_FIELDS), events)
             self._db.executemany(_upsert("note", _NOTE_FIELDS), notes)
-            self._db.executemany("INSERT OR IGNORE INTO evidence (alarm, content) VALUES (?, ?)", evidence)
+            # One by one: where thousands of streams fall silent at once, that of all is many megabytes.
+            contents = ((one.alarm, msgspec.msgpack.encode(one)) for one in evidence)
+            self._db.executemany("INSERT OR IGNORE INTO evidence (alarm, content) VALUES (?, ?)", contents)
             for sql, rows, _ in more:
                 self._db.executemany(sql, rows)
             self._db.execute("COMMIT")
