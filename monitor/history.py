@@ -19,10 +19,10 @@ from monitor.core.pages import Page
 from monitor.core.wire import encode_block
 
 _NOTICES = 2000
+"""Events, and beats, of one stream: more than ten minutes of a fast heart."""
 _LEAST_NOTICES = 16
 _TOTAL_NOTICES = 40_000
 """Events, and as many beats, of all streams together."""
-"""Events, and beats, of one stream: more than ten minutes of a fast heart."""
 _TOTAL_BYTES = 16 * 2**20
 _LEAST_BYTES = 8 * 2**10
 """Of one stream's ring: eight seconds at 250 Hz."""
