@@ -182,8 +182,9 @@ class Keeper:
             recent = [
                 decode_block(block, max_samples=_MANY)
                 for (block,) in self._log.read(
-                    "SELECT block FROM recent WHERE rowid <= (SELECT coalesce(max(seq), ~0 >> 1) FROM place "
-                    "WHERE of = 'recent') ORDER BY rowid"
+                    # Files from before samples were written ahead do not say up to which row.
+                    "SELECT block FROM recent "
+                    "WHERE coalesce(rowid <= (SELECT seq FROM place WHERE of = 'recent'), 1) ORDER BY rowid"
                 )
             ]
             self._next_id = 1 + int(self._log.read("SELECT coalesce(max(id), 0) FROM journal")[0][0])

@@ -25,7 +25,7 @@ from monitor.keeper import Keeper
 from monitor.pipeline import Pipeline
 from monitor.reload import load_models
 from monitor.senders import blocks_of, signal_values
-from monitor.sinks.alarmlog import AlarmLog
+from monitor.sinks.alarmlog import AlarmLog, Write
 from monitor.sources import Delivery, Message
 from monitor.telemetry import Telemetry
 from tests.conftest import eventually
@@ -294,6 +294,8 @@ async def test_a_large_checkpoint_is_written_in_parts_that_count_when_all_are_th
         assert [i for i, tables in enumerate(parts) if "stream" in tables] == [len(parts) - 1]
         assert {block.seq for block in keeper.load().recent} == {0}
         assert len(keeper.load().recent) == 500
+        log.write([], [Write("DELETE FROM place", iter([()]))])
+        assert len(keeper.load().recent) == 500, "of a file from before there were parts, too"
 
         log.fails_at = len(log.transactions) + 1
         await checkpoint(pipeline, names, 2000)
