@@ -45,9 +45,10 @@ class RateOutlook:
 
     def __init__(self, capacity: int) -> None:
         self._range_bpm = np.full((capacity, 2), np.nan)  # low, high
-        self._rates = np.full((capacity, WINDOW), np.nan)
+        # Of streams that have a range; nothing is known of others, and they take no memory here.
+        self._rates = np.zeros((capacity, WINDOW))
         """After each of the last beats, the newest last."""
-        self._pointed = np.full((capacity, HORIZON), np.nan)
+        self._pointed = np.zeros((capacity, HORIZON))
         """Where the line pointed at each of the last beats; that of beat i stands at i modulo HORIZON."""
         self._beat = np.zeros(capacity, np.int64)
         self._usual = np.zeros(capacity)
@@ -57,7 +58,10 @@ class RateOutlook:
 
     def limit(self, slot: int, low_bpm: float, high_bpm: float) -> None:
         """The stream in `slot` has a range its heart rate should keep to; NaN: it has none."""
+        had_none = np.isnan(self._range_bpm[slot, 0])
         self._range_bpm[slot] = low_bpm, high_bpm
+        if had_none:
+            self.start(np.array([slot]))
 
     def watched(self, slots: Ints) -> Ints:
         """Rows of those of `slots` (n,) that have a range."""
@@ -66,6 +70,7 @@ class RateOutlook:
 
     def start(self, slots: Ints) -> None:
         """Begin anew: nothing is known of the beats before. What is usual stays so."""
+        slots = slots[self.watched(slots)]
         self._rates[slots] = self._pointed[slots] = self._slope[slots] = np.nan
 
     def note(self, slots: Ints, rate_bpm: Doubles) -> None:

@@ -151,3 +151,13 @@ def test_the_engine_warns_before_the_limit(make_card, block_samples, batch):
     assert event.detail == ahead[0].detail
     (learned,) = next(iter(engine.memory.learn(engine.memory.save()))).calibration.values()
     assert learned["rate_errors"] > WARM_UP
+
+
+def test_a_stream_that_is_given_a_range_later_begins_with_nothing():
+    outlook, slots = RateOutlook(1), np.array([0])
+    outlook.start(slots)
+    outlook.limit(0, 40.0, 150.0)
+    for _ in range(HORIZON):
+        outlook.note(slots, np.array([70.0]))
+    assert outlook.calibration(0) == {}
+    assert np.isnan(outlook.look(slots, np.array([70.0]))[0, 1])
