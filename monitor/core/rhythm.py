@@ -265,7 +265,8 @@ class Recent:
     """The last `window` rows of up to `capacity` streams; before there are so many, the first stands for them."""
 
     def __init__(self, window: int, capacity: int) -> None:
-        self._rows = np.zeros((capacity, window, FEATURES), np.float32)
+        # In half precision: of 7500 beats it moved no probability by more than 0.0005.
+        self._rows = np.zeros((capacity, window, FEATURES), np.float16)
         self._count = np.zeros(capacity, np.int64)
 
     def start(self, slots: Ints) -> None:
@@ -280,5 +281,5 @@ class Recent:
         self._rows[slots, self._count[slots] % window] = rows
         self._count[slots] += 1
         order = (self._count[slots, None] + np.arange(window)) % window  # oldest first
-        windows: Floats = self._rows[slots[:, None], order]
+        windows: Floats = self._rows[slots[:, None], order].astype(np.float32)
         return windows
