@@ -192,9 +192,11 @@ async def test_a_gateway_that_comes_back_has_missed_nothing_and_says_when_nobody
                 await caught_up(js, len(messages))
                 raised = {n.id for o in await told_by(js) for n in o.notices if isinstance(n, Alarm)}
                 async with served(config, models), Client(feed["control"], 60) as client:
-                    while len((await client.ask(GetStatus(), Overview)).streams) < 2:  # noqa: ASYNC110
-                        await asyncio.sleep(0.05)
-                    assert raised <= {alarm.id for alarm in await client.ask(GetAlarms(limit=1000), list[Alarm])}
+                    assert raised
+                    async with asyncio.timeout(60):  # what it reads is written before it is told
+                        while not raised <= {a.id for a in await client.ask(GetAlarms(limit=1000), list[Alarm])}:
+                            await asyncio.sleep(0.05)
+                    assert len((await client.ask(GetStatus(), Overview)).streams) == 2
             async with served(config, models), Client(feed["control"], 60) as client:
                 async with working(config, models):
                     while len((await client.ask(GetStatus(), Overview)).streams) < 2:  # noqa: ASYNC110
