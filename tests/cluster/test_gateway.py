@@ -195,7 +195,7 @@ async def test_a_gateway_that_comes_back_has_missed_nothing_and_says_when_nobody
                     assert raised
                     known, streams = set[str](), list[object]()
                     async with asyncio.timeout(60):
-                        while not (raised <= known and len(streams) == 2):  # noqa: ASYNC110
+                        while not (raised <= known and len(streams) == 2):
                             await asyncio.sleep(0.05)
                             known = {alarm.id for alarm in await client.ask(GetAlarms(limit=1000), list[Alarm])}
                             streams = (await client.ask(GetStatus(), Overview)).streams
