@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from monitor.cluster.jetstream import JetStream, Refused, Stored, Unanswered, time_text
+from monitor.cluster.jetstream import JetStream, Refused, Stored, Unanswered, time_ns, time_text
 from monitor.cluster.layout import RESULTS, SAMPLES, partition_of, results_subject, stream_subject
 from monitor.cluster.partition import Commit
 from monitor.core.blocks import NS, Alarm, Note, State
@@ -62,15 +62,25 @@ class Reader:
         self._open = {alarm.id: alarm for alarm in left_open if alarm.stream != OURS}
         over = [one for one in left_open if one.stream == OURS]  # of a gateway that is no more
         await self.tell([msgspec.structs.replace(one, state=State.CLEARED) for one in over])
-        state = (await self._js.call(f"STREAM.INFO.{RESULTS}"))["state"]
-        places = {of: seq for of, seq in alarm_log.read("SELECT of, seq FROM place") if seq <= state["last_seq"]}
-        self._seq = places.get(RESULTS, state["last_seq"])
-        start: dict[str, object] = (
-            {"seq": self._seq + 1} if places else {"start_time": time_text(time.time_ns() - _BEFORE_NS)}
-        )
-        while found := await some(self._js, RESULTS, results_subject("*"), start):
+        self._seq = await self._begin()
+        await self.tell([], [Write(_PLACE, iter([(RESULTS, self._seq)]))])
+        while found := await some(self._js, RESULTS, results_subject("*"), {"seq": self._seq + 1}):
             await self._take(found)
-            start = {"seq": self._seq + 1}
+
+    async def _begin(self) -> int:
+        """The place after which to read: where it ended, or before the first commit of late."""
+        since = time.time_ns() - _BEFORE_NS
+        read = dict(self._publisher.alarm_log.read("SELECT of, seq FROM place"))
+        while True:
+            state = (await self._js.call(f"STREAM.INFO.{RESULTS}"))["state"]
+            last = int(state["last_seq"])
+            if read.get(RESULTS, last + 1) <= last:
+                return int(read[RESULTS])
+            if not state["messages"] or time_ns(state["last_ts"]) < since:
+                return last
+            # A copy that is behind may answer, and then has none of them yet.
+            if found := await some(self._js, RESULTS, results_subject("*"), {"start_time": time_text(since)}):
+                return found[0].seq - 1
 
     async def follow(self) -> None:
         """Read on for ever."""

@@ -185,10 +185,9 @@ async def test_a_gateway_that_comes_back_has_missed_nothing_and_says_when_nobody
         async with connected(config.cluster, "test") as js:
             await make_streams(js, config.cluster)
             async with working(config, models):
-                async with served(config, models):
-                    await publish(js, messages[:100])
-                    await caught_up(js, 100)
-                await publish(js, messages[100:])
+                async with served(config, models), Client(feed["control"], 60) as client:
+                    await client.ask(GetStatus(), Overview)  # it is there, and has read nothing
+                await publish(js, messages)
                 await caught_up(js, len(messages))
                 raised = {n.id for o in await told_by(js) for n in o.notices if isinstance(n, Alarm)}
                 async with served(config, models), Client(feed["control"], 60) as client:
