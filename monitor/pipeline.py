@@ -15,17 +15,17 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from monitor.answers import Answers
 from monitor.config import Inference, Limits
-from monitor.core.batches import Batch
 from monitor.core.blocks import NS, Alarm, Beat, Ints, Note
-from monitor.core.engine import Conclusion, Engine
+from monitor.core.conclusions import Conclusion
+from monitor.core.engine import Engine
 from monitor.core.evidence import Evidence
-from monitor.core.judge import Notice, Part
+from monitor.core.judge import Notice
 from monitor.history import History
 from monitor.inference import Model
 from monitor.keeper import Keeper
@@ -67,7 +67,8 @@ class Pipeline:
         keeper: Keeper | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._engine, self._models, self._settings, self._limits = engine, models, settings, limits
+        self._engine, self._settings, self._limits = engine, settings, limits
+        self._answers = Answers(engine, models, settings)
         self.publisher = Publisher(sinks, history, alarm_log, telemetry, now_ns)
         self.reading = Reading(engine, self.publisher, telemetry)
         self._history = history
@@ -84,7 +85,6 @@ class Pipeline:
         self._may_read.set()
         self._stopping = False
         self._turn_began_s = self._oldest_s = 0.0  # when the turn that is on began; when what it has not seen came
-        self._infer = ThreadPoolExecutor(1, "inference")
 
     async def read(self, source: Source) -> None:
         """Receive from `source` for ever."""
@@ -174,7 +174,7 @@ class Pipeline:
         is_checkpoint = self.keeper and self.keeper.is_due and not self._checkpoint
         books = self._engine.memory.save() if is_checkpoint else []
         checkpoint = self.keeper.checkpoint() if self.keeper and is_checkpoint else []
-        async for told in self._answers(left):
+        async for told in self._answers.to_what_waits(left):
             for conclusion in self._engine.conclusions(told):
                 notices += self._conclude(conclusion)
                 if not writes and notices and time.monotonic() - self._turn_began_s > _TELL_S:
@@ -261,36 +261,6 @@ class Pipeline:
                 return
             await asyncio.sleep(min(left, _NAP_S))
 
-    def _batches(self, left: dict[str, int]) -> Iterator[tuple[list[Batch], Model]]:
-        """What waits, at most `left` windows of each model: batches that are to be concluded together."""
-        # Forecasters last: what the others raise waits to be told with what was forecast.
-        for name, model in sorted(self._models.items(), key=lambda item: item[1].card.task == "forecast"):
-            limit = self._engine.lanes[name].batch_limit(self._settings.max_batch)
-            some: list[Batch] = []
-            while left[name] > 0 and (batch := self._engine.ready(name, min(left[name], limit))) is not None:
-                left[name] -= len(batch)
-                some.append(batch)
-                if sum(map(len, some)) >= limit:
-                    yield some, model
-                    some = []
-            if some:
-                yield some, model
-
-    async def _answers(self, left: dict[str, int]) -> AsyncIterator[list[Part]]:
-        """What the models make of what waits; while some of it is concluded the next is inferred."""
-        loop = asyncio.get_running_loop()
-        ahead: asyncio.Future[list[Part]] | None = None
-        for batches, model in self._batches(left):
-            if ahead is None and self._engine.is_light(batches):
-                yield self._engine.infer_all(batches, model)
-                continue
-            asked = loop.run_in_executor(self._infer, self._engine.infer_all, batches, model)
-            if ahead is not None:
-                yield await ahead
-            ahead = asked
-        if ahead is not None:
-            yield await ahead
-
     def _conclude(self, conclusion: Conclusion) -> list[Notice | Evidence]:
         self.publisher.conclusion(self._engine, conclusion)
         self._told.append(conclusion.batch.marks)
@@ -298,7 +268,7 @@ class Pipeline:
 
     async def conclude_quietly(self) -> None:
         """Conclude all that waits; only the history hears of it, and nothing is counted."""
-        async for told in self._answers(self._engine.waiting_by_model()):
+        async for told in self._answers.to_what_waits(self._engine.waiting_by_model()):
             for conclusion in self._engine.conclusions(told):
                 for notice in self._conclude(conclusion):
                     if isinstance(notice, Beat):
@@ -320,7 +290,8 @@ class Pipeline:
         await done
 
     async def _swap(self) -> None:
-        change, self._models, self._settings, self._limits, done = self._swaps.popleft()
+        change, models, self._settings, self._limits, done = self._swaps.popleft()
+        self._answers.swap(models, self._settings)
         await self.publisher.publish(list(change()))
         if not self._swaps:
             self._may_read.set()
@@ -352,5 +323,5 @@ class Pipeline:
 
     def close(self) -> None:
         """Give the threads back."""
-        self._infer.shutdown(wait=True)
+        self._answers.close()
         self.publisher.close()

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from monitor.core.blocks import Alarm, Beat, Block, Event, Kind, Note, State
-from monitor.core.engine import Conclusion, Engine
+from monitor.core.conclusions import Conclusion
+from monitor.core.engine import Engine
 from monitor.core.errors import StorageLost
 from monitor.core.evidence import Evidence, bytes_of
 from monitor.core.judge import Notice

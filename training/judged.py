@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Floats, Ints, Kind
-from monitor.core.engine import Conclusion, Engine
+from monitor.core.conclusions import Conclusion
+from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError, SchemaError
 from monitor.core.stream import Plan
 from monitor.inference import Model, second_tiers

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 import msgspec
 import numpy as np
 
-from monitor.core.batches import Batch, rounds
+from monitor.core.batches import Batch
 from monitor.core.beats import Ask
-from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Ints, Kind, Score, State
+from monitor.core.blocks import Alarm, Block, Event, Floats, Forecast, Kind, Score, State
 from monitor.core.card import Card
+from monitor.core.conclusions import Conclusion, conclude_all
 from monitor.core.evidence import Evidence, Foresights
 from monitor.core.intake import Intake
-from monitor.core.judge import Notice, Part
+from monitor.core.judge import Part
 from monitor.core.judging import judge_for
 from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
@@ -40,24 +40,6 @@ from monitor.core.staleness import Staleness
 from monitor.core.stream import Plan
 from monitor.core.technical import Told
 from monitor.core.wire import StreamState
-
-
-@dataclass(frozen=True, slots=True)
-class Conclusion:
-    """What a batch told, row by row."""
-
-    batch: Batch
-    outputs: Mapping[str, Floats]
-    kinds: tuple[tuple[Kind, str, float], ...]
-    """Kind, label and threshold of each column of `scores`."""
-    scores: Doubles
-    """(n, track); NaN where there is nothing to say."""
-    levels: Doubles
-    """(n, track) what each score is held against; infinite while a budget warms up."""
-    notices: list[tuple[int, Notice]]
-    """Row of the batch, and what was flagged."""
-    evidence: list[Evidence]
-    """Why each alarm was raised that is new among them."""
 
 
 class Engine:
@@ -248,27 +230,13 @@ class Engine:
 
     def conclusions(self, told: Sequence[Part]) -> Iterator[Conclusion]:
         """The same for batches of a model that follow on each other, one by one; some work is done once."""
-        judge = self._judges[told[0][0].model]
-        turns = [rounds(batch.slots) for batch, _ in told]
-        parts = [part for (batch, out), its in zip(told, turns, strict=True) for part in _parts(batch, out, its)]
-        judged = zip(parts, judge.steps(parts), strict=True)
-        for (batch, outputs), its in zip(told, turns, strict=True):
-            np.add.at(self.lanes[batch.model].inferred, batch.slots, 1)
-            scores = np.full((len(batch), len(judge.tracks)), np.nan)
-            levels = np.empty(scores.shape)
-            notices: list[tuple[int, Notice]] = []
-            evidence: list[Evidence] = []
-            for rows in its:
-                (part, some), (scores[rows], found) = next(judged)
-                evidence += self._foresights.note(part, some)
-                levels[rows] = judge.budgets.levels(part.slots)
-                notices += [(int(rows[row]), notice) for row, notice in found]
-                if found:
-                    evidence += self._foresights.evidence(part, found, self._intake.streams, judge.late)
-            for row, notice in notices:
-                self._intake.streams[batch.slots[row]].events += isinstance(notice, Event)
-            kinds = tuple((track.kind, track.label, track.raise_level) for track in judge.tracks)
-            yield Conclusion(batch, outputs, kinds, scores, levels, notices, evidence)
+        judge, streams = self._judges[told[0][0].model], self._intake.streams
+        for conclusion in conclude_all(told, judge, self._foresights, streams):
+            slots = conclusion.batch.slots
+            np.add.at(self.lanes[conclusion.batch.model].inferred, slots, 1)
+            for row, notice in conclusion.notices:
+                streams[slots[row]].events += isinstance(notice, Event)
+            yield conclusion
 
     def rest(self) -> list[Evidence]:
         """The evidence that no conclusion has had: it waits for forecasts, and there are no more."""
@@ -343,10 +311,3 @@ class Engine:
     def count_streams(self) -> int:
         """Streams that have come so far."""
         return len(self._intake.streams)
-
-
-def _parts(batch: Batch, outputs: dict[str, Floats], turns: Sequence[Ints]) -> list[Part]:
-    """A batch in parts of distinct streams."""
-    if len(turns) == 1:
-        return [(batch, outputs)]
-    return [(batch.rows(rows), {name: values[rows] for name, values in outputs.items()}) for rows in turns]

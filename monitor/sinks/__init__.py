@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from monitor.core.blocks import Block, Note
-from monitor.core.engine import Conclusion, Engine
+from monitor.core.conclusions import Conclusion
+from monitor.core.engine import Engine
 from monitor.core.judge import Notice
 from monitor.core.pages import Page
 from monitor.core.wire import Status, StreamState

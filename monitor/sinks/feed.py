@@ -11,7 +11,8 @@ import zmq
 
 from monitor.config import Feed
 from monitor.core.blocks import Beat, Block, Note
-from monitor.core.engine import Conclusion, Engine
+from monitor.core.conclusions import Conclusion
+from monitor.core.engine import Engine
 from monitor.core.judge import Notice
 from monitor.core.pages import Page
 from monitor.core.wire import Status, StreamState, encode, encode_block, encode_forecast

@@ -16,7 +16,8 @@ import msgspec
 from monitor.broker import Backoff, open_client
 from monitor.config import Mqtt
 from monitor.core.blocks import Beat, Block, Note
-from monitor.core.engine import Conclusion, Engine
+from monitor.core.conclusions import Conclusion
+from monitor.core.engine import Engine
 from monitor.core.judge import Notice
 from monitor.core.pages import Page
 from monitor.core.wire import Status, StreamState
