@@ -73,7 +73,7 @@ class Watcher:
         ends = np.full(n, self._hop * hop)
         t_ns = np.full(n, round(self._hop * hop / self._card.rate_hz * NS))
         one = np.ones(n, np.int64)
-        _, found = self._judge.step(Batch("", self._slots, one, ends, t_ns, one, came), outputs)
+        found = self._judge.step(Batch("", self._slots, one, ends, t_ns, one, came), outputs).notices
         self._raised += [
             (row, self._hop)
             for row, notice in found

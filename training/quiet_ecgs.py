@@ -148,6 +148,6 @@ def _raised(
             judge.budgets.allow(slot, per_hour)
     for part, outputs in answers(engine, model, streams):
         for which, judge in enumerate(judges):
-            for _, notice in judge.step(part, outputs)[1]:
+            for _, notice in judge.step(part, outputs).notices:
                 if isinstance(notice, Alarm) and notice.state is State.ACTIVE and notice.times == 1:
                     yield which, names[notice.stream][0], notice.changed_ns / NS

@@ -115,7 +115,7 @@ def warned_of(hearts: Sequence[Heart], model: Model) -> list[list[list[tuple[int
     streams = {heart.name: Played(heart.values, heart.rate_hz, heart.unit) for heart in hearts}
     for part, outputs in answers(engine, model, streams):
         for told, one in zip(found, judges, strict=True):
-            for _, notice in one.step(part, outputs)[1]:
+            for _, notice in one.step(part, outputs).notices:
                 if isinstance(notice, Alarm) and notice.kind is Kind.LIMIT_AHEAD:
                     _keep(told[number[notice.stream]], notice, hearts[number[notice.stream]].seconds)
     return found

@@ -175,13 +175,14 @@ class BeatJudge(Judge):
         if noisy.any():
             heard = np.where(noisy[:, None], self.budgets.between(part.slots), scores)  # alarms stay as they are
             heard[:, -1] = scores[:, -1]
-        alarms = self._alarm(part, heard, 0.0, said)
+        alarms = self._alarm(part, heard, levels, busy, 0.0, said)
         self.budgets.learn(part.slots, likeliest, busy, alarms)
-        return scores, found + [
+        found += [
             (row, notice)
             for row, notice in alarms
             if not isinstance(notice, Event) or notice.kind is not Kind.CLASS
         ]
+        return Found(scores, levels, found)
 
     def _beats(self, part: Batch, pick: _Pick, noisy: Bools, over: Bools) -> tuple[Ints, Ints, Doubles]:
         """The beats that these rows tell of: row (k,), time (k,), class probabilities (k, class).
@@ -189,11 +190,15 @@ class BeatJudge(Judge):
         None is told of noise; rhythm begins anew after a gap, and when noise is `over`.
         """
         broken = part.slots[~pick.follows | over]
-        self.pulse.start(broken)
-        self.outlook.start(broken)
+        if len(broken):
+            self.pulse.start(broken)
+            self.outlook.start(broken)
+            if self.second is not None:
+                self.second.start(broken)
         rows, when, probabilities, sure = pick.picked
+        if not len(rows):
+            return rows, when, probabilities
         if self.second is not None:
-            self.second.start(broken)
             late = np.flatnonzero(np.isnan(pick.answers[:, -1]))
             if len(late):
                 some = pick.picked.some(late)

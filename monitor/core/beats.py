@@ -81,8 +81,8 @@ class BeatPicker:
         apart |= newer[rows] > self._picked_heat[slots[rows]] + self._clearly
         rows, when = rows[apart], when[apart]
         probabilities = (self._class[slots[rows]].sum(axis=1) + classes[rows]) / 3
-        self._heat[slots] = np.stack((newer, heat), axis=1)
-        self._class[slots] = np.stack((self._class[slots, 1], classes), axis=1)
+        self._heat[slots, 0], self._heat[slots, 1] = newer, heat
+        self._class[slots, 0], self._class[slots, 1] = self._class[slots, 1], classes
         self._known[slots] += 1
         self._picked_ns[slots[rows]], self._picked_heat[slots[rows]] = when, newer[rows]
         return Picked(rows, when, probabilities, newer[rows])

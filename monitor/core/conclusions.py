@@ -47,9 +47,8 @@ def conclude_all(
         notices: list[tuple[int, Notice]] = []
         evidence: list[Evidence] = []
         for rows in its:
-            (part, some), (scores[rows], found) = next(judged)
+            (part, some), (scores[rows], levels[rows], found) = next(judged)
             evidence += foresights.note(part, some)
-            levels[rows] = judge.budgets.levels(part.slots)
             notices += [(int(rows[row]), notice) for row, notice in found]
             evidence += foresights.evidence(part, found, streams, judge.late) if found else []
         yield Conclusion(batch, outputs, kinds, scores, levels, notices, evidence)

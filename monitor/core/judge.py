@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -14,13 +14,25 @@ from monitor.core.blocks import NS, Alarm, Beat, Event, Floats, Kind
 from monitor.core.budgets import Budgets
 from monitor.core.card import Card
 from monitor.core.rules import Rule, Track
-from monitor.core.scoring import Continuity, Doubles
+from monitor.core.scoring import Bools, Continuity, Doubles
 from monitor.core.still import still
 
 Notice = Event | Alarm | Beat
-Found = tuple[Doubles, list[tuple[int, Notice]]]
 Part = tuple[Batch, dict[str, Floats]]
 """Rows of distinct streams, and what the model made of them."""
+_MOST = 1e300
+"""No score is higher: a level that is infinite is never reached."""
+
+
+class Found(NamedTuple):
+    """What a judge finds in a part."""
+
+    scores: Doubles
+    """(n, track); NaN where there is nothing to say."""
+    levels: Doubles
+    """(n, track) what each score was held against."""
+    notices: list[tuple[int, Notice]]
+    """By row."""
 
 
 class Judge:
@@ -91,21 +103,27 @@ class Judge:
         return self._alarms.open()
 
     def _alarm(
-        self, part: Batch, scores: Doubles, span_s: float, detail_of: Callable[[int, int], str] | None = None
+        self,
+        part: Batch,
+        scores: Doubles,
+        levels: Doubles,
+        busy: Bools,
+        span_s: float,
+        detail_of: Callable[[int, int], str] | None = None,
     ) -> list[tuple[int, Notice]]:
         """Step every track with its column of `scores`; an alarm that rises, or rises again, is an event too.
 
-        `detail_of` a track and a row is what an alarm says of itself.
+        `levels` and `busy` (n, track) are what Budgets.levels and Alarms.busy say of the rows' streams; what an
+        alarm says of itself is `detail_of` a track and a row.
         """
         found: list[tuple[int, Notice]] = []
         span_ns = round(span_s * NS)
-        known = np.nan_to_num(scores)
-        rises = known >= self.budgets.levels(part.slots)
+        known = np.fmin(np.where(np.isnan(scores), 0.0, scores), _MOST)
         # Nearly always nothing is on, and nothing rises.
-        for i in np.flatnonzero((rises | self._alarms.busy(part.slots)).any(axis=0)).tolist():
-            track, levels = self.tracks[i], self.budgets.of(i, part.slots)
+        for i in np.flatnonzero(((known >= levels) | busy).any(axis=0)).tolist():
+            track, own = self.tracks[i], self.budgets.of(i, part.slots)
             detail = partial(detail_of, i) if detail_of else None
-            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, known[:, i], levels, detail):
+            for row, alarm in self._alarms.step(part.slots, i, part.t_ns, known[:, i], own, detail):
                 if alarm.state == "active" and alarm.changed_ns == part.t_ns[row]:
                     found.append(
                         (row, self._event(alarm, track, int(part.t_ns[row]), span_ns, float(scores[row, i])))

@@ -63,7 +63,7 @@ class ForecastJudge(Judge):
     def step(self, part: Batch, outputs: dict[str, Floats]) -> Found:
         """See Judge.step."""
         follows = self._continuity.step(part.slots, part.segments, part.ends)
-        busy = self._alarms.busy(part.slots)
+        levels, busy = self.budgets.levels(part.slots), self._alarms.busy(part.slots)
         scores = np.full((len(part), len(self.tracks)), np.nan)
         scores[:, 0] = self.scorer.step(part.slots, follows, part.windows, outputs, busy[:, 0])
         detail_of = None
@@ -74,9 +74,10 @@ class ForecastJudge(Judge):
             def detail_of(track: int, row: int) -> str:
                 return self.ranges.said(int(part.slots[row]), outlook, row, track - 1) if track else ""
 
-        found = self._alarm(part, scores, self.card.hop_samples / self.card.rate_hz, detail_of)
+        hop_s = self.card.hop_samples / self.card.rate_hz
+        found = self._alarm(part, scores, levels, busy, hop_s, detail_of)
         self.budgets.learn(part.slots, scores, busy, found)
-        return scores, found
+        return Found(scores, levels, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +116,14 @@ class ClassJudge(Judge):
         """See Judge.step."""
         scores = outputs["probabilities"][:, self._columns].astype(np.float64)
         self.late.clear()
-        busy = self._alarms.busy(part.slots)
-        found = self._found(part, scores, busy)
+        levels, busy = self.budgets.levels(part.slots), self._alarms.busy(part.slots)
+        found = self._found(part, scores, levels, busy)
         self.budgets.learn(part.slots, scores, busy, found)
-        return scores, found
+        return Found(scores, levels, found)
 
-    def _found(self, part: Batch, scores: Doubles, busy: Bools) -> list[tuple[int, Notice]]:
+    def _found(self, part: Batch, scores: Doubles, levels: Doubles, busy: Bools) -> list[tuple[int, Notice]]:
         if self._quality is None:
-            return self._alarm(part, scores, self._span_s)
+            return self._alarm(part, scores, levels, busy, self._span_s)
         follows = self._continuity.step(part.slots, part.segments, part.ends)
         looks = (scores >= self._levels).any(axis=1) | busy.any(axis=1)
         if self._held:
@@ -154,7 +155,8 @@ class ClassJudge(Judge):
         if self._quality and self._quality.hides(slots, when, part.t_ns[[row]])[0]:
             return []  # what a class looks like was the way into a fault
         then = replace(part.rows(slice(row, row + 1)), t_ns=when, windows=held.window[None])
-        told = [notice for _, notice in self._alarm(then, held.scores[None], self._span_s)]
+        levels, busy = self.budgets.levels(slots), self._alarms.busy(slots)
+        told = [notice for _, notice in self._alarm(then, held.scores[None], levels, busy, self._span_s)]
         for one in told:
             if isinstance(one, Alarm):
                 self.late[one.id] = held.t_ns, held.window
