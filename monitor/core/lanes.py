@@ -21,8 +21,8 @@ from monitor.core.conditioning import Conditioner
 from monitor.core.leapfrog import Leapfrog, Steps
 from monitor.core.windows import Windows
 
-_LIGHT = 2**22
-"""Of a batch, hidden state times itself times steps: what two or three milliseconds are enough for."""
+_LIGHT = 3 * 2**22
+"""Of a batch, hidden state times itself times steps: what one or two milliseconds are enough for."""
 _REST_WINDOWS = 4
 """How long a stream rests under overload: long against the half window that it then takes to warm up."""
 _MORE = 16
