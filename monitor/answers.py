@@ -40,13 +40,14 @@ class Answers:
                 yield some, model
 
     async def to_what_waits(self, left: dict[str, int]) -> AsyncIterator[list[Part]]:
-        """What the models make of what waits; while some of it is concluded the next is inferred."""
+        """What the models make of what waits; where it is much, the next is inferred while some is concluded."""
+        if self._engine.is_light(left):
+            for batches, model in self._batches(left):
+                yield self._engine.infer_all(batches, model)
+            return
         loop = asyncio.get_running_loop()
         ahead: asyncio.Future[list[Part]] | None = None
         for batches, model in self._batches(left):
-            if ahead is None and self._engine.is_light(batches):
-                yield self._engine.infer_all(batches, model)
-                continue
             asked = loop.run_in_executor(self._infer, self._engine.infer_all, batches, model)
             if ahead is not None:
                 yield await ahead

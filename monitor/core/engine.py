@@ -41,6 +41,9 @@ from monitor.core.stream import Plan
 from monitor.core.technical import Told
 from monitor.core.wire import StreamState
 
+_LIGHT = 40_000_000
+"""Of a round, numbers in recurrences' matrices times steps: about four milliseconds, in calls of one or two."""
+
 
 class Engine:
     """All streams and models of one daemon."""
@@ -209,9 +212,9 @@ class Engine:
             self._intake.arrivals.flush()
         return lane.take(limit)
 
-    def is_light(self, batches: Sequence[Batch]) -> bool:
-        """Whether to infer these of one model takes so little that it is not worth the way to another thread."""
-        return self.lanes[batches[0].model].is_light(sum(map(len, batches)))
+    def is_light(self, waiting: Mapping[str, int]) -> bool:
+        """Whether to infer so many windows of each model takes so little that another thread would not help."""
+        return sum(self.lanes[name].work(rows) for name, rows in waiting.items()) <= _LIGHT
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of `batch` that the model has an answer for, and its answers. Batches of a model come in order.

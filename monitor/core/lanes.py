@@ -21,8 +21,6 @@ from monitor.core.conditioning import Conditioner
 from monitor.core.leapfrog import Leapfrog, Steps
 from monitor.core.windows import Windows
 
-_LIGHT = 3 * 2**22
-"""Of a batch, hidden state times itself times steps: what one or two milliseconds are enough for."""
 _REST_WINDOWS = 4
 """How long a stream rests under overload: long against the half window that it then takes to warm up."""
 _MORE = 16
@@ -112,11 +110,11 @@ class Lane:
         """Rows that a batch of ours should have at most, where windows have `max_batch`."""
         return max_batch if self._carried is None else _MORE * max_batch
 
-    def is_light(self, rows: int) -> bool:
-        """Whether to infer so many takes so little that it is not worth the way to another thread."""
+    def work(self, rows: int) -> int:
+        """What it takes to infer so many rows: numbers in the recurrence's matrix, times its steps."""
         card = self.card
         steps = card.window if self._carried is None else self._carried.states * card.hop
-        return rows * steps * card.layers * card.hidden**2 <= _LIGHT
+        return rows * steps * card.layers * card.hidden**2
 
     def infer(self, batch: Batch, model: Model) -> tuple[Batch, dict[str, Floats]]:
         """The rows of a batch of ours that the model has an answer for, and the answers; batches come in order.
