@@ -55,6 +55,18 @@ def test_what_looks_unlike_the_usual_beat_is_told():
     assert rows[21, BEST_ALIKE] > 1.9  # one odd beat is not yet the usual
 
 
+@pytest.mark.parametrize("height", [1e5, 1e8])
+def test_an_artefact_beyond_what_is_remembered_is_no_more_than_an_odd_beat(height):
+    shapes = [shape(seed=i) for i in range(20)]
+    shapes[12] = shape(height=height, width=7)
+    rows = heard([0.8] * 20, shapes)
+    assert np.isfinite(rows).all()
+    np.testing.assert_allclose(rows[13:, BEST_ALIKE], heard([0.8] * 20)[13:, BEST_ALIKE], atol=0.1)
+    first = heard([0.8] * 20, [shapes[12], *shapes[:12], *shapes[13:]])  # as the only one that is known
+    assert np.isfinite(first).all()
+    assert first[1, BEST_ALIKE] < 1.9 < first[10, BEST_ALIKE]
+
+
 def test_the_first_beat_is_its_own_measure():
     rows = heard([0.8])
     assert np.isfinite(rows).all()
