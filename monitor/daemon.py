@@ -21,7 +21,6 @@ import msgspec
 
 from monitor import __version__
 from monitor.broker import complain
-from monitor.brokerbox import broker_in_the_box
 from monitor.config import Config
 from monitor.control import (
     COMMANDS,
@@ -317,6 +316,8 @@ async def run_daemon(
         held.enter_context(identity(config))
         alarm_log = held.enter_context(AlarmLog(Path(config.alarm_log.path)))
         if with_broker:
+            from monitor.brokerbox import broker_in_the_box  # noqa: PLC0415 3 MiB, which others do not need
+
             await held.enter_async_context(broker_in_the_box(config))
         daemon = Daemon(config, models, alarm_log, read)
         loop = asyncio.get_running_loop()

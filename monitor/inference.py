@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from importlib import resources
 from itertools import product
 from pathlib import Path
 
@@ -254,7 +253,7 @@ def second_tiers(models: Mapping[str, Model]) -> dict[str, Ask]:
 def find_models(folder: Path | None) -> dict[str, Path]:
     """Model files by name: those shipped with the monitor, then those of `folder`, which win."""
     found = {}
-    for place in (Path(str(resources.files("monitor") / "models")), folder):
+    for place in (Path(__file__).parent / "models", folder):
         if place is None:
             continue
         if not place.is_dir():

@@ -22,7 +22,7 @@ def loaded_by(statement: str) -> set[str]:
     ("statement", "but_not"),
     [
         ("import monitor.daemon, monitor.senders, monitor.demo", HEAVY),
-        ("import monitor.daemon", HEAVY | {"aiomqtt", "paho"}),
+        ("import monitor.daemon", HEAVY | {"aiomqtt", "paho", "email"}),
         ("import monitor.cli", HEAVY | {"numpy", "onnxruntime", "zmq", "aiomqtt"}),
         ("import monitor.core.engine", HEAVY | {"onnxruntime", "zmq", "aiomqtt", "asyncio", "logging", "socket"}),
         ("import training.cli", {"torch", "onnx", "scipy", "wfdb"}),
@@ -30,6 +30,32 @@ def loaded_by(statement: str) -> set[str]:
 )
 def test_a_process_loads_no_more_than_it_needs(statement, but_not):
     assert not loaded_by(statement) & but_not
+
+
+def test_samples_do_not_load_what_numpy_has_for_masked_arrays():
+    """It takes more than a megabyte, and the event loop's time when the first samples come."""
+    code = """
+import sys
+import numpy as np
+from monitor.core.blocks import Block
+from monitor.core.engine import Engine
+from monitor.core.stream import Plan
+from monitor.inference import find_models, load_model, second_tiers
+
+models = {name: load_model(find_models(None)[name]) for name in ("ecg-beats", "ecg-forecast")}
+engine = Engine({name: model.card for name, model in models.items()}, lambda _: Plan(models=tuple(models)),
+                leapfrog=dict.fromkeys(models, 0), seconds=second_tiers(models))
+values = np.random.default_rng(0).standard_normal((360, 1)).astype(np.float32)
+for seq in range(0, 3600, 360):
+    engine.push(Block("ecg/1", values, "run", seq, seq * 10**9 // 360, 360.0, ("I",), "mV"), 0, 1)
+    for name, model in models.items():
+        batches = list(iter(lambda: engine.ready(name, 64), None))
+        told = [one for one in engine.conclusions(engine.infer_all(batches, model))] if batches else []
+assert told and engine.states()
+print("numpy.ma" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(

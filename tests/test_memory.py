@@ -44,14 +44,14 @@ def engine_for(loaded, streams):
     )
 
 
-def test_the_engines_arrays_hold_less_than_20_kib_of_a_stream_with_two_models(loaded, held):
+def test_the_engines_arrays_hold_less_than_14_kib_of_a_stream_with_two_models(loaded, held):
     sizes = []
     for streams in (1000, 2000):
         before = held()
         engine = engine_for(loaded, streams)
         sizes.append(held() - before)
         del engine
-    assert (sizes[1] - sizes[0]) / 1000 < 20 * 1024
+    assert (sizes[1] - sizes[0]) / 1000 < 14 * 1024
 
 
 def test_all_else_but_its_samples_takes_less_than_8_kib(loaded, held, tmp_path):

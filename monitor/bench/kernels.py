@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from monitor.core.blocks import Floats
 from monitor.core.lanes import Lane
 from monitor.inference import Model, load_model
 
-NETWORKS = Path(str(resources.files("monitor") / "bench" / "networks"))
+NETWORKS = Path(__file__).parent / "networks"
 CELLS = ("lstm", "gru", "rnn")
 _GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 

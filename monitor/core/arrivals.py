@@ -83,7 +83,7 @@ class Arrivals:
         slots = slots[order]
         first = np.flatnonzero(np.concatenate(([True], slots[1:] != slots[:-1])))
         counts = np.diff(np.append(first, len(slots)))
-        for count in np.unique(counts).tolist():
+        for count in sorted(set(counts.tolist())):
             heads = first[counts == count]
             rows = order[heads[:, None] + np.arange(count)]  # (stream, nth)
             joined = values[rows].reshape(len(heads), -1, values.shape[2])

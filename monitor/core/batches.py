@@ -76,7 +76,7 @@ class Together:
     def newest(self, rows: Ints, samples: int) -> Floats:
         """The last `samples` of the windows of some rows (n, time, channel)."""
         values = np.empty((len(rows), samples, self._batches[0].windows.shape[2]), np.float32)
-        for which in np.unique(self._nth[rows]).tolist():
+        for which in sorted(set(self._nth[rows].tolist())):
             mine = self._nth[rows] == which
             values[mine] = self._batches[which].windows[rows[mine] - self.starts[which], -samples:]
         return values

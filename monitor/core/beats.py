@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from monitor.core.blocks import NS, Floats, Ints
 from monitor.core.card import Card
-from monitor.core.rhythm import AFTER, BEFORE, Recent, Surroundings, median
+from monitor.core.medians import median
+from monitor.core.rhythm import AFTER, BEFORE, Recent, Surroundings
 from monitor.core.scoring import Bools, Doubles
 
 Ask = Callable[[Floats], Floats]

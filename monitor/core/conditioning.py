@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from monitor.core.blocks import Floats, Ints
 from monitor.core.errors import ConfigError
+from monitor.core.medians import median
 
 Doubles = NDArray[np.float64]
 
@@ -247,9 +248,11 @@ class _RunningGain:
         self._ranges[ids, second % _GAIN_SECONDS] = self._high[ids] - self._low[ids]
         self._low[ids], self._high[ids] = np.inf, -np.inf
         known = np.minimum(second + 1, _GAIN_SECONDS)
-        for n in np.unique(known):
+        for n in sorted(set(known.tolist())):
             some = ids[known == n]
-            self._scale[some] = np.maximum(np.median(self._ranges[some, :n], axis=1), self._floor)
+            ranges = self._ranges[some, :n].swapaxes(1, 2)  # (stream, channel, second)
+            usual = median(ranges.reshape(-1, n)).reshape(ranges.shape[:2])
+            self._scale[some] = np.maximum(usual, self._floor)
 
 
 def fill_gaps(values: Floats, before: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -138,7 +138,7 @@ class Lane:
         batch = batch.rows(batch.ends >= self._least)
         lengths = np.minimum(batch.ends, self.card.window_samples)
         told: dict[str, Floats] = {}
-        for length in np.unique(lengths).tolist():
+        for length in sorted(set(lengths.tolist())):
             rows = np.flatnonzero(lengths == length)
             for name, values in model.run(batch.windows[rows, -length:]).items():
                 told.setdefault(name, np.zeros((len(batch), *values.shape[1:]), values.dtype))[rows] = values
@@ -206,7 +206,7 @@ class Lane:
             if (turns == turns[0]).all():
                 self._put(int(turns[0]), part)
                 continue
-            for turn in np.unique(turns).tolist():
+            for turn in sorted(set(turns.tolist())):
                 self._put(turn, part.rows(turns == turn))
 
     def _put(self, turn: int, part: Batch) -> None:

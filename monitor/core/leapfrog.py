@@ -173,7 +173,7 @@ class Leapfrog:
         goes_on &= (counts >= _FEW_HOPS) & (steps[first] - self._start[mine] >= self._period)
         goes_on &= ~np.isin(mine, slots[one[breaks]])
         most = max(_MAX_ROWS // self.states, 1)
-        for count in np.unique(counts[goes_on]).tolist():
+        for count in sorted(set(counts[goes_on].tolist())):
             chosen = heads[goes_on & (counts == count)]
             for start in range(0, len(chosen), most):
                 yield order[chosen[start : start + most] + np.arange(count)[:, None]]
@@ -237,7 +237,7 @@ class Leapfrog:
         asked[told] = True
         parts: list[Outputs] = []
         rows: list[Ints] = []
-        lengths = [self._card.hop] if consumed.min() == self._card.hop else np.unique(steps).tolist()
+        lengths = [self._card.hop] if consumed.min() == self._card.hop else sorted(set(steps.tolist()))
         for length in lengths:
             mine = np.flatnonzero(steps == length)
             if len(told) < n:

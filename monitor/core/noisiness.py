@@ -14,6 +14,7 @@ import numpy as np
 
 from monitor.core.blocks import Floats, Ints
 from monitor.core.card import Card, Noisiness
+from monitor.core.medians import median
 from monitor.core.scoring import Bools, Doubles
 
 FIGURES = ("median step", "kurtosis", "mobility", "complexity", "range", "doubt")
@@ -39,7 +40,7 @@ def figures(windows: Floats, doubt: Doubles) -> Doubles:
     power, speed, jerk = (part.mean(axis=1) + _TINY for part in (squares, steps * steps, bends * bends))
     mobility = np.sqrt(speed / power)
     shape = (
-        np.median(np.abs(steps), axis=1) / span + _TINY,
+        median(np.abs(steps)) / span + _TINY,
         (squares * squares).mean(axis=1) / power**2 + _TINY,
         mobility,
         np.sqrt(jerk / speed) / mobility,

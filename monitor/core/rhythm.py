@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.blocks import NS, Floats, Ints
+from monitor.core.medians import median
 
 Doubles = NDArray[np.float64]
 
@@ -209,15 +210,6 @@ def _mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Along the last axis, which stays: ndarray.mean without what that asks first, for small arrays."""
     mean: NDArray[np.floating] = np.add.reduce(values, axis=-1, keepdims=True) / values.shape[-1]
     return mean
-
-
-def median(values: NDArray[np.floating]) -> Doubles:
-    """Of what is known along axis 1, NaN where nothing is: numpy.nanmedian without its price."""
-    ordered = np.sort(values, axis=1)  # NaN last
-    last = np.maximum((~np.isnan(ordered)).sum(axis=1) - 1, 0)
-    rows = np.arange(len(ordered))
-    median: Doubles = (ordered[rows, last // 2] + ordered[rows, (last + 1) // 2]) / 2
-    return median
 
 
 def _or(values: NDArray[np.floating], others: NDArray[np.floating]) -> Doubles:
