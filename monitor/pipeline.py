@@ -41,7 +41,7 @@ _Swap = tuple[Callable[[], list[Alarm]], Mapping[str, Model], Inference, Limits,
 _NAP_S = 0.005
 """How long a busy socket is left alone; it holds what comes."""
 _BUSY_S = 0.02
-_MANY = 256
+_MANY = 100
 """Messages in one delivery after which there is no nap."""
 _FEW_ROWS = 64
 """Of a checkpoint that are made ready in one go."""

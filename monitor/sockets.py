@@ -14,7 +14,7 @@ import zmq
 
 from monitor.core.errors import ConfigError
 
-DRAIN_LIMIT = 512
+DRAIN_LIMIT = 128
 """Messages taken in one go, before other tasks get their turn."""
 
 
