@@ -133,6 +133,37 @@ async def test_the_next_batch_is_inferred_while_one_is_concluded(tmp_path, monke
     assert len(begun) > 2
 
 
+@pytest.mark.parametrize(("limit", "on_the_spot"), [(10**9, True), (1000, False)])
+async def test_another_thread_infers_what_takes_long(tmp_path, monkeypatch, limit, on_the_spot):
+    infer_all, threads = Engine.infer_all, set()
+
+    def inferring(self, batches, model):
+        threads.add(threading.current_thread())
+        return infer_all(self, batches, model)
+
+    monkeypatch.setattr(Engine, "infer_all", inferring)
+    monkeypatch.setattr("monitor.core.engine._LIGHT", limit)
+    with AlarmLog(tmp_path / "log.db") as log:
+        pipeline, source = make(log), Deliveries(log, per_delivery=200)
+        await pipeline.read(source)
+        pipeline.stop()
+        await pipeline.infer()
+        pipeline.close()
+    assert threads
+    assert (threads == {threading.main_thread()}) is on_the_spot
+    assert (threading.main_thread() in threads) is on_the_spot
+
+
+def test_the_work_of_a_round_is_that_of_all_its_models(make_card):
+    cards = {name: make_card("forecast") for name in ("a", "b")}
+    engine = Engine(cards, lambda _: None)
+    one = engine.lanes["a"].work(1)
+    assert one == cards["a"].window * cards["a"].hidden ** 2 * cards["a"].layers
+    rows = 40_000_000 // one
+    assert engine.is_light({"a": rows, "b": 0})
+    assert not engine.is_light({"a": rows, "b": rows})
+
+
 class Watched(AlarmLog):
     """An alarm log that notes what goes into each transaction."""
 
