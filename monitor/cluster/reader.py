@@ -81,6 +81,7 @@ class Reader:
             # A copy that is behind may answer, and then has none of them yet.
             if found := await some(self._js, RESULTS, results_subject("*"), {"start_time": time_text(since)}):
                 return found[0].seq - 1
+            await asyncio.sleep(LOOK_S)
 
     async def follow(self) -> None:
         """Read on for ever."""
