@@ -19,26 +19,30 @@ def scan_steps(
     reads: Sequence[str],
     after: Sequence[str],
     along: str = "",
-    nothing: str = "",
 ) -> onnx.NodeProto:
-    """All layers, step by step, from what they read (step, batch, feature) and the states before: `reads`.
+    """All layers, step by step, from what they read, and a 1 (step, batch, feature + 1), and the states before.
 
-    Gives the states `after` the last step. All are names: `matrices` each layer's by gate, and in the graph around
-    there is a column of `ones` (batch, 1). `along` is one for the last layer's state after each step (step, batch,
-    hidden); a row's states then become `nothing` after the steps where `keep` (step, batch, 1) is false.
+    Those names are `reads`, and `after` those of the states after the last step; `matrices` has each layer's by
+    gate, and for a second one there is a column of `ones` (batch, 1) in the graph around. `along` is a name for
+    the last layer's state after each step (step, batch, hidden); then what a row remembers is multiplied by
+    `kept` (step, batch, 1) after each.
     """
     body: list[onnx.NodeProto] = []
     read = "x"
     for layer, of in enumerate(matrices):
-        read = _step(body, cell, (f"s{layer}", read, "ones"), f"s{layer + len(matrices)}", of, f"_{layer}")
+        if layer:
+            body.append(helper.make_node("Concat", [read, "ones"], [f"x_{layer}"], axis=1))
+            read = f"x_{layer}"
+        read = _step(body, cell, (f"s{layer}", read), f"s{layer + len(matrices)}", of, f"_{layer}")
     states = [f"s{i}" for i in range(len(after))]
     x, *before = reads
     taken, given, told = [x], list(after), [f"{state}_next" for state in states]
     inputs = [*(_told(state, hidden) for state in states), _told("x", "feature")]
     if along:
-        body += [helper.make_node("Where", ["kept", f"{s}_next", nothing], [f"{s}_kept"]) for s in states]
-        taken, given, told = [x, "keep"], [*after, along], [*(f"{state}_kept" for state in states), read]
-        inputs.append(helper.make_tensor_value_info("kept", TensorProto.BOOL, ["batch", 1]))
+        # Not Where, which goes over its numbers three times.
+        body += [helper.make_node("Mul", [f"{state}_next", "k"], [f"{state}_kept"]) for state in states]
+        taken, given, told = [x, "kept"], [*after, along], [*(f"{state}_kept" for state in states), read]
+        inputs.append(_told("k", 1))
     graph = helper.make_graph(body, "step", inputs, [_told(name, hidden) for name in told])
     return helper.make_node("Scan", [*before, *taken], given, body=graph, num_scan_inputs=len(taken))
 
@@ -48,14 +52,15 @@ def _told(name: str, width: int | str) -> onnx.ValueInfoProto:
 
 
 def _step(
-    body: list[onnx.NodeProto], kind: str, inputs: tuple[str, str, str], c: str, of: dict[str, str], tag: str
+    body: list[onnx.NodeProto], kind: str, inputs: tuple[str, str], c: str, of: dict[str, str], tag: str
 ) -> str:
     """One step of one layer: what it gives to the next one.
 
-    `inputs` are its state, what it reads, and a column of ones; `c` is the other state of an LSTM. A gate is a
-    product of all three inputs with one matrix, and a squash, of which onnxruntime makes one kernel.
+    `inputs` are its state, and what it reads with a 1 behind it; `c` is the other state of an LSTM. A gate is a
+    product of both inputs with one matrix, and a squash, of which onnxruntime makes one kernel; so does it of a
+    product, what is added to it, and a squash.
     """
-    h, x, _ = inputs
+    h, x = inputs
 
     def node(operator: str, *inputs: str, name: str, **attributes: Any) -> str:
         body.append(helper.make_node(operator, inputs, [name], **attributes))
@@ -73,10 +78,9 @@ def _step(
             node("Identity", gate("h", "Tanh"), name=after)
         case "gru":
             update, reset = gate("z", "Sigmoid"), gate("r", "Sigmoid")
-            read = node("Gemm", x, of["wh"], of["bwh"], name=f"read_h{tag}", transB=1)
-            kept = node("Gemm", h, of["rh"], of["brh"], name=f"kept{tag}", transB=1)
-            kept = node("Mul", reset, kept, name=f"reset{tag}")
-            new = node("Tanh", node("Add", kept, read, name=f"sum{tag}"), name=f"new{tag}")
+            held = node("Gemm", h, of["rh"], of["brh"], name=f"held{tag}", transB=1)
+            held = node("Mul", reset, held, name=f"reset{tag}")
+            new = node("Tanh", node("Gemm", x, of["wh"], held, name=f"sum{tag}", transB=1), name=f"new{tag}")
             away = node("Sub", h, new, name=f"away{tag}")
             node("Add", new, node("Mul", update, away, name=f"back{tag}"), name=after)
         case "lstm":

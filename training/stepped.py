@@ -36,6 +36,7 @@ from training.scan import branch, scan_steps
 _GATES = {"rnn": "h", "lstm": "iofc", "gru": "zrh"}
 _FEW_ROWS = 12
 _FOREVER = 2**62
+_FARTHEST = (-1e9, 1e9)
 _FIGURES = ("count", "first", "total", "squares")
 
 
@@ -110,9 +111,13 @@ class _Stepped(Graph):
         time_axis = self._constant("time_axis", np.array([1]))
         end = self._constant(f"at_{_FOREVER}", np.array([_FOREVER]))
         new = self._node("Slice", window, "seen", end, time_axis)
-        if self._model.scaling.kind != "running" or self._model.embedding is not None:
-            return super().scaled(new)
-        return self._running(new, time_axis)
+        if self._model.scaling.kind == "running" and self._model.embedding is None:
+            return self._running(new, time_axis)
+        x = super().scaled(new)
+        if self._model.embedding is not None or not goes_along(self._model):
+            return x
+        # What is not finite would stay in a state for good: to multiply it by zero does not forget it.
+        return self._node("Clip", x, *(self._constant(f"to_{end}", np.float32(end)) for end in _FARTHEST))
 
     def _running(self, new: str, time_axis: str) -> str:
         """Scaled by mean and spread up to each step: see training/scaling.py."""
@@ -183,16 +188,17 @@ class _Stepped(Graph):
             after = ["after"]
         matrices = [self._matrices(layer) for layer in range(shape.layers)]
         last = shape.layers - 1
-        self._ones(x)
+        with_one = self._with_one(x)
         if not goes_along(self._model):
-            self._nodes += self._to_the_end(x, before, after, matrices)
+            self._nodes += self._to_the_end(x, with_one, before, after, matrices)
             return after, self.rows(after[last])
         ends, alongs = ([f"{name}_{way}" for name in (*after, "answered")] for way in ("end", "along"))
-        end = self._to_the_end(x, before, ends[:-1], matrices)
+        end = self._to_the_end(x, with_one, before, ends[:-1], matrices)
         end.append(helper.make_node("Slice", [ends[last], *self._answered()], ends[-1:]))
         flat = self._constant("flat", np.array([-1, shape.hidden]))
         along = [
-            self._scan(x, before, alongs[:-1], matrices, "all_states"),
+            helper.make_node("Cast", ["keep"], ["kept"], to=TensorProto.FLOAT),
+            self._scan(with_one, before, alongs[:-1], matrices, "all_states"),
             helper.make_node("Reshape", ["all_states", flat], ["states"]),
             helper.make_node("Gather", ["states", "asked"], alongs[-1:], axis=0),
         ]
@@ -203,10 +209,10 @@ class _Stepped(Graph):
         return after, "answered"
 
     def _to_the_end(
-        self, x: str, before: list[str], after: list[str], matrices: list[dict[str, str]]
+        self, x: str, with_one: str, before: list[str], after: list[str], matrices: list[dict[str, str]]
     ) -> list[onnx.NodeProto]:
         """From the states before to those after the last step."""
-        many = [self._scan(x, before, [f"{name}_many" for name in after], matrices)]
+        many = [self._scan(with_one, before, [f"{name}_many" for name in after], matrices)]
         if self._model.config.model.cell == "rnn":
             many[0].output[:] = after
             return many
@@ -225,7 +231,7 @@ class _Stepped(Graph):
         """A matrix for each gate, cut from the operator's weights; onnxruntime does so at load.
 
         It multiplies (state, what is read, 1), so that the bias is in it. What a GRU resets is a part of its last
-        gate, and so that one comes as its parts: `rh` and `brh` of the state, `wh` and `bwh` of what is read.
+        gate, and so that one comes as its parts: `rh` and `brh` of the state, `wh` of (what is read, 1).
         """
         shape, gates = self._model.config.model, _GATES[self._model.config.model.cell]
         weights, recurrent, bias = self._cell_weights(layer)
@@ -238,7 +244,8 @@ class _Stepped(Graph):
         both = self._node("Unsqueeze", self._node("Add", *sides), one)
         cuts = {"k": self._node("Concat", r, w, both, axis=1)}
         if shape.cell == "gru":
-            cuts |= {"w": w, "r": r, "bw": sides[0], "br": sides[1]}
+            read = self._node("Concat", w, self._node("Unsqueeze", sides[0], one), axis=1)
+            cuts |= {"w": read, "r": r, "br": sides[1]}
         found: dict[str, str] = {}
         for kind, name in cuts.items():
             names = {gate: f"{kind}_{gate}_{layer}" for gate in gates}
@@ -246,18 +253,21 @@ class _Stepped(Graph):
             found |= {f"{kind}{gate}": cut for gate, cut in names.items()}
         return found
 
-    def _ones(self, x: str) -> None:
-        """A column of ones, (batch, 1), for the steps of `x`."""
+    def _with_one(self, x: str) -> str:
+        """What is read at each step and a 1: (step, batch, feature + 1)."""
         one = self._constant("axis1", np.array([1]))
+        single = self._constant("a_one", np.ones((1, 1), np.float32))
         rows = self._node("Concat", self._node("Shape", x, start=1, end=2), one, axis=0)
-        self._node("Expand", self._constant("a_one", np.ones((1, 1), np.float32)), rows, name="ones")
+        if self._model.config.model.layers > 1:
+            self._node("Expand", single, rows, name="ones")
+        steps = self._node("Concat", self._node("Shape", x, start=0, end=1), rows, axis=0)
+        return self._node("Concat", x, self._node("Expand", single, steps), axis=2)
 
     def _scan(
         self, x: str, before: list[str], after: list[str], matrices: list[dict[str, str]], along: str = ""
     ) -> onnx.NodeProto:
         shape = self._model.config.model
-        nothing = self._constant("nothing_kept", np.zeros((1, 1), np.float32)) if along else ""
-        return scan_steps(shape.cell, shape.hidden, matrices, (x, *before), after, along, nothing)
+        return scan_steps(shape.cell, shape.hidden, matrices, (x, *before), after, along)
 
     def _operators(self, x: str, before: list[str], after: list[str]) -> list[onnx.NodeProto]:
         """The same by onnxruntime's operators, a layer after the other."""

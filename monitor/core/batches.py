@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,20 @@ class Together:
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    def by_stream(self, least: int) -> Iterator[Ints]:
+        """Rows (row of a stream, n) of all streams with as many rows, for every such number from `least` on."""
+        first, *others = (batch.slots for batch in self._batches)
+        if all(len(slots) == len(first) and (slots == first).all() for slots in others):  # as a rule
+            if len(self._batches) >= least:
+                yield np.arange(len(self)).reshape(len(self._batches), -1)
+            return
+        order = np.argsort(self.slots, kind="stable")
+        ordered = self.slots[order]
+        heads = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        counts = np.diff(np.append(heads, len(order)))
+        for count in sorted({count for count in counts.tolist() if count >= least}):
+            yield order[heads[counts == count] + np.arange(count)[:, None]]
 
     def newest(self, rows: Ints, samples: int) -> Floats:
         """The last `samples` of the windows of some rows (n, time, channel)."""

@@ -23,7 +23,6 @@ Rules of the file:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -99,6 +98,8 @@ class Leapfrog:
         )
         order = (count.argmax(axis=0) + np.arange(self.states)[:, None]) % self.states
         self._rows = order * capacity  # a stream's row for each of them, less its slot
+        self._oldest = order[0]
+        self._wrapped = np.arange(2 * self._period + 1) % self._period  # places that follow on a place
         self._segment = np.full(capacity, -1, np.int64)
         self._end = np.zeros(capacity, np.int64)
         self._start = np.zeros(capacity, np.int64)
@@ -136,68 +137,66 @@ class Leapfrog:
         if not self._stepping.along or len(batches) < _FEW_HOPS:
             return [self.run(batch, model) for batch in batches]
         whole = Together(batches)
-        rows: list[Ints] = []
-        parts: list[Outputs] = []
-        alone = np.ones(len(whole), np.bool_)
+        alone, told = np.ones(len(whole), np.bool_), np.zeros(len(whole), np.bool_)
+        answers: Outputs = {}
+
+        def note(rows: Ints, outputs: Outputs) -> None:
+            told[rows] = True
+            for name, values in outputs.items():
+                answers.setdefault(name, np.empty((len(whole), *values.shape[1:]), np.float32))[rows] = values
+
         for hops in self._going_on(whole):
-            rows.append(hops.ravel())
-            windows = whole.newest(hops[-1], len(hops) * self._card.hop_samples)
-            parts.append(self._along(whole.slots[hops[0]], whole.ends[hops] // self._fold, windows, model))
             alone[hops] = False
+            windows = whole.newest(hops[-1], len(hops) * self._card.hop_samples)
+            note(hops.ravel(), self._along(whole.slots[hops[0]], whole.ends[hops], windows, model))
+        if alone.any():
+            for batch, first in zip(batches, whole.starts, strict=False):
+                left = np.flatnonzero(alone[first : first + len(batch)])
+                if len(left):
+                    rows, outputs = self._run(batch.rows(left), model)
+                    note(first + left[rows], outputs)
+        found: list[tuple[Batch, Outputs]] = []
         for batch, first in zip(batches, whole.starts, strict=False):
-            left = np.flatnonzero(alone[first : first + len(batch)])
-            if len(left):
-                told, outputs = self._run(batch.rows(left), model)
-                rows.append(first + left[told])
-                parts.append(outputs)
-        told, outputs = _in_order(rows, parts)
-        cuts = np.searchsorted(told, whole.starts)
-        some = [slice(start, end) for start, end in pairwise(cuts.tolist())]
-        return [
-            (_some(batch, told[mine] - first), {name: values[mine] for name, values in outputs.items()})
-            for batch, first, mine in zip(batches, whole.starts, some, strict=False)
-        ]
+            rows = np.flatnonzero(told[first : first + len(batch)])
+            mine = slice(first, first + len(batch)) if len(rows) == len(batch) else first + rows
+            found.append((_some(batch, rows), {name: values[mine] for name, values in answers.items()}))
+        return found
 
     def _going_on(self, whole: Together) -> Iterator[Ints]:
         """Rows (hop, n) of streams of which several hops are there, and which have gone on for long."""
-        slots, steps, segments = whole.slots, whole.ends // self._fold, whole.segments
-        order = np.argsort(slots, kind="stable")
-        one, next_one = order[:-1], order[1:]
-        same = slots[one] == slots[next_one]
-        breaks = same & ((steps[one] + self._card.hop != steps[next_one]) | (segments[one] != segments[next_one]))
-        heads = np.flatnonzero(np.concatenate(([True], ~same)))
-        counts = np.diff(np.append(heads, len(order)))
-        first = order[heads]
-        mine = slots[first]
-        goes_on = (self._segment[mine] == segments[first]) & (self._end[mine] + self._card.hop == steps[first])
-        goes_on &= (counts >= _FEW_HOPS) & (steps[first] - self._start[mine] >= self._period)
-        goes_on &= ~np.isin(mine, slots[one[breaks]])
         most = max(_MAX_ROWS // self.states, 1)
-        for count in sorted(set(counts[goes_on].tolist())):
-            chosen = heads[goes_on & (counts == count)]
-            for start in range(0, len(chosen), most):
-                yield order[chosen[start : start + most] + np.arange(count)[:, None]]
+        for rows in whole.by_stream(_FEW_HOPS):
+            first = rows[0]
+            mine, ends, segments = whole.slots[first], whole.ends[rows], whole.segments[rows]
+            steps = ends[0] // self._fold
+            goes_on = (self._segment[mine] == segments[0]) & (self._end[mine] + self._card.hop == steps)
+            goes_on &= steps - self._start[mine] >= self._period
+            apart = self._card.hop_samples * np.arange(len(rows))[:, None]
+            goes_on &= ((segments == segments[0]) & (ends == ends[0] + apart)).all(axis=0)
+            chosen = rows[:, goes_on]
+            for start in range(0, chosen.shape[1], most):
+                yield chosen[:, start : start + most]
 
     def _along(self, slots: Ints, ends: Ints, windows: Floats, model: Steps) -> Outputs:
-        """Go on through hops that end at the steps `ends` (hop, n), of which `windows` hold the samples.
+        """Go on through hops that end at the samples `ends` (hop, n), of which `windows` hold the samples.
 
         Returns the answers to all of them, hop after hop.
         """
-        n, steps = len(slots), len(ends) * self._card.hop
-        passed = ends[0] - self._card.hop + np.arange(steps + 1)[:, None]  # (step, n) before and after each
-        forgets = (passed % self._period)[:, None] == self._begins[:, None]  # (step, state, n)
+        n, hop, steps = len(slots), self._card.hop, len(ends) * self._card.hop
+        last = ends[-1] // self._fold
+        passed = (last - steps) % self._period + np.arange(steps + 1)[:, None]
+        passed = self._wrapped.take(passed)  # (step, n) places before and after each
+        forgets = passed[:, None] == self._begins[:, None]  # (step, state, n)
         forgets = forgets.reshape(steps + 1, -1)
         rows = (np.arange(self.states)[:, None] * self._capacity + slots).ravel()
         before = self._memory.take(rows, axis=0)
         before[forgets[0]] = 0
-        place = ends % self._period
-        after_step = np.arange(1, len(ends) + 1)[:, None] * self._card.hop - 1
-        oldest = self._rows[0, place] // self._capacity
-        asked = (after_step * self.states + oldest) * n + np.arange(n)
-        outputs, self._memory[rows] = model.along(
-            np.tile(windows, (self.states, 1, 1)), before, ~forgets[1:], asked.ravel()
-        )
-        self._end[slots] = ends[-1]
+        place = passed[hop::hop]
+        after_step = np.arange(hop - 1, steps, hop)[:, None]
+        asked = self._oldest.take(place) * n + (after_step * self.states * n + np.arange(n))
+        windows = np.concatenate([windows] * self.states)
+        outputs, self._memory[rows] = model.along(windows, before, ~forgets[1:], asked.ravel())
+        self._end[slots] = last
         if "lower" in outputs:
             self._spread_by_count(outputs, self._counts[0, place].ravel())
         return outputs

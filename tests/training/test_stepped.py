@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
 
 from monitor.core.card import CARD_KEY, OUTPUTS, write_card
 from monitor.core.errors import ModelError
@@ -78,6 +77,22 @@ def test_many_steps_in_one_call_are_asked_after_any(
             np.testing.assert_allclose(one[nth], other[0], atol=2e-6)
         if nth != 1:
             np.testing.assert_allclose(after[asked[nth] % 20], state[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_out_of_all_bounds_is_forgotten_like_everything(cell: str) -> None:
+    """A product with zero would keep what is not a number for good."""
+    model = network("classify", 3, cell, {})
+    session = open_session(build_graph(model).SerializeToString())
+    names, steps = [*OUTPUTS["classify"], "after"], 9
+    window = example_windows(model, 20, steps, seed=3)
+    keep, asked = np.ones((steps, 20, 1), np.bool_), np.arange(20) + (steps - 1) * 20
+    keep[3] = False
+    *clean, state = session.run(names, {"window": window, "keep": keep, "asked": asked})
+    window[:, 1] = 3.3e38, -3.3e38, np.inf
+    *values, after = session.run(names, {"window": window, "keep": keep, "asked": asked})
+    for one, other in zip([*values, after], [*clean, state], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -193,8 +208,22 @@ def test_a_card_that_promises_answers_along_the_way(tmp_path: Path) -> None:
     card, proto = load_model(path).card, onnx.load(path)
     assert card.stepping is not None
     assert card.stepping.along
-    (kept,) = [c for c in proto.graph.initializer if c.name == "nothing_kept"]
-    kept.CopyFrom(numpy_helper.from_array(np.ones((1, 1), np.float32), kept.name))  # it forgets nothing
+    for node in _body(proto, "along").node:
+        if "k" in node.input:  # it forgets nothing
+            node.op_type = "Identity"
+            node.input.remove("k")
     onnx.save(proto, path)
     with pytest.raises(ModelError, match="is another when asked for along the way"):
         load_model(path)
+
+
+def _body(proto: onnx.ModelProto, way: str) -> onnx.GraphProto:
+    """The steps of one way of the graph's If."""
+    (way_graph,) = [
+        branch.g
+        for node in proto.graph.node
+        for branch in node.attribute
+        if node.op_type == "If" and branch.g.name == way
+    ]
+    (scan,) = [node for node in way_graph.node if node.op_type == "Scan"]
+    return next(attribute.g for attribute in scan.attribute if attribute.name == "body")
