@@ -7,7 +7,7 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import aiomqtt
@@ -21,6 +21,8 @@ from monitor.keys import Options
 from monitor.sockets import Socket
 
 CONNECT_S = 10.0
+LATE_S = 1.0
+"""After so long it is said that nobody is there yet."""
 RESEND_S = 1.0
 FLUSH_S = 30.0
 
@@ -35,25 +37,29 @@ class Outlet(Protocol):
 
 @contextlib.asynccontextmanager
 async def open_outlet(
-    to: str, prefix: str, keys: Options | None = None, mqtt: Mqtt | None = None
+    to: str,
+    prefix: str,
+    keys: Options | None = None,
+    mqtt: Mqtt | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Outlet]:
     """`to` is tcp:// or ipc://, the same after reliable+, or mqtt[s]://[USER@]HOST[:PORT].
 
-    `keys` are the socket options of a key file, `mqtt` what else there is to say to a broker. Raises ConfigError
-    for any other `to`, Unreachable when nobody is there.
+    `keys` are the socket options of a key file, `mqtt` what else there is to say to a broker. `say` hears when
+    somebody is waited for. Raises ConfigError for any other `to`, Unreachable when nobody is there.
     """
     if to.startswith(("mqtt://", "mqtts://")):
         async with _MqttOutlet.open(to, prefix, mqtt or Mqtt()) as outlet:
             yield outlet
     elif to.startswith(("reliable+tcp://", "reliable+ipc://")):
-        reliable = _ReliableOutlet(to.removeprefix("reliable+"), prefix, keys)
+        reliable = _ReliableOutlet(to.removeprefix("reliable+"), prefix, keys, say)
         try:
             yield reliable
             await reliable.flush()
         finally:
             reliable.close()
     elif to.startswith(("tcp://", "ipc://")):
-        zeromq = _ZeroMQOutlet(to, prefix, keys)
+        zeromq = _ZeroMQOutlet(to, prefix, keys, say)
         try:
             await zeromq.wait_for_receiver()
             yield zeromq
@@ -69,8 +75,9 @@ async def open_outlet(
 class _ZeroMQOutlet:
     """An XPUB socket: it sees the receiver subscribe, so no first block is lost, and waits when it is full."""
 
-    def __init__(self, address: str, prefix: str, keys: Options | None) -> None:
+    def __init__(self, address: str, prefix: str, keys: Options | None, say: Callable[[str], None]) -> None:
         self._address, self._prefix = address, prefix
+        self._late = _say_when_late(address, say)
         self._socket = Socket(zmq.XPUB, connect=address, options={zmq.XPUB_NODROP: 1, **(keys or {})})
 
     async def wait_for_receiver(self) -> None:
@@ -83,6 +90,8 @@ class _ZeroMQOutlet:
                 f"no monitor listens at {self._address} (waited {CONNECT_S:g} s); start one with `monitor run`, "
                 "and see whether it knows your key (--key)",
             ) from error
+        finally:
+            self._late.cancel()
 
     async def send(self, stream: str, payload: bytes) -> None:
         await self._socket.send_waiting(f"{self._prefix}/{stream}/samples".encode(), payload)
@@ -94,8 +103,9 @@ class _ZeroMQOutlet:
 class _ReliableOutlet:
     """A DEALER socket that keeps what is not acknowledged and sends it again; see monitor.sources.reliable."""
 
-    def __init__(self, address: str, prefix: str, keys: Options | None) -> None:
+    def __init__(self, address: str, prefix: str, keys: Options | None, say: Callable[[str], None]) -> None:
         self._address, self._prefix = address, prefix
+        self._late = _say_when_late(address, say)
         name: Options = {zmq.ROUTING_ID: uuid.uuid4().hex.encode()}
         self._socket = Socket(zmq.DEALER, connect=address, options={**name, **(keys or {})})
         self._kept: deque[tuple[int, bytes, bytes]] = deque()
@@ -146,6 +156,7 @@ class _ReliableOutlet:
 
     def _hear(self, answers: list[list[bytes]]) -> None:
         for frames in answers:
+            self._late.cancel()
             if len(frames) != 2:
                 continue
             done, self._credit = int.from_bytes(frames[0]), max(int.from_bytes(frames[1]), 1)
@@ -153,7 +164,14 @@ class _ReliableOutlet:
                 self._kept.popleft()
 
     def close(self) -> None:
+        self._late.cancel()
         self._socket.close()
+
+
+def _say_when_late(address: str, say: Callable[[str], None]) -> asyncio.TimerHandle:
+    """To be cancelled when somebody answers."""
+    text = f"no monitor listens at {address} yet; waiting for one, {CONNECT_S:g} s at most"
+    return asyncio.get_running_loop().call_later(LATE_S, say, text)
 
 
 class _MqttOutlet:

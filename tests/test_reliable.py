@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 import zmq
@@ -113,6 +114,20 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
 async def test_nobody_there_is_said_in_time(tmp_path, monkeypatch):
     monkeypatch.setattr("monitor.outlets.CONNECT_S", 0.1)
     monkeypatch.setattr("monitor.outlets.RESEND_S", 0.1)
-    with pytest.raises(Unreachable, match="listen_reliable"):
-        async with open_outlet(f"reliable+ipc://{tmp_path}/none", "signals") as outlet:
-            await send(sine(), outlet, speed=0)
+    monkeypatch.setattr("monitor.outlets.LATE_S", 0.01)
+    for way, error in (("", "no monitor listens at"), ("reliable+", "listen_reliable")):
+        said: list[str] = []
+        with pytest.raises(Unreachable, match=error):
+            async with open_outlet(f"{way}ipc://{tmp_path}/none", "signals", say=said.append) as outlet:
+                await send(sine(), outlet, speed=0)
+        assert said == [f"no monitor listens at ipc://{tmp_path}/none yet; waiting for one, 0.1 s at most"]
+
+
+async def test_nothing_is_said_of_somebody_who_is_there(tmp_path, models, monkeypatch):  # noqa: F811
+    config, timers = reliable(tmp_path), list[Mock]()
+    monkeypatch.setattr("monitor.outlets._say_when_late", lambda *_: timers.append(Mock()) or timers[-1])
+    async with running(config, models):
+        for to in (config.zeromq.listen, "reliable+" + config.zeromq.listen_reliable):
+            async with open_outlet(to, "signals") as outlet:
+                await send(sine(), outlet, speed=0)
+                assert timers.pop().cancel.called

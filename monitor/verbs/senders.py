@@ -216,11 +216,14 @@ def post(
     password = os.environ.get("MONITOR_MQTT__PASSWORD", "")
     mqtt = Mqtt(tls=bool(ca_file), ca_file=ca_file, password_file=password_file, password=password)
 
+    def say(text: str) -> None:
+        click.echo(f"monitor: {text}", err=True)
+
     async def work() -> None:
         loop = asyncio.get_running_loop()
         sent: list[Sent] = []
         async with around(sent) if around else contextlib.nullcontext():
-            async with open_outlet(to, prefix, keys, mqtt) as outlet:
+            async with open_outlet(to, prefix, keys, mqtt, say) as outlet:
                 sending = asyncio.create_task(send_due(blocks, outlet, speed=speed, toll=toll))
                 for number in (signal.SIGINT, signal.SIGTERM):
                     loop.add_signal_handler(number, sending.cancel)
