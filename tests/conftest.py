@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
+import msgspec
 import numpy as np
 import pytest
 
+from monitor.config import Config
 from monitor.core.card import Card, KnownAnswer, Source, Tensor
+from monitor.reload import load_models
+from tests.daemons import STREAMS
 
 # How fast an example is drawn or run says something of the machine, not of the code.
 hypothesis.settings.register_profile(
@@ -41,6 +45,12 @@ def build_card(task: str = "forecast", **changes: object) -> Card:
 def make_card():
     """Makes a card with whatever the test wants to be different."""
     return build_card
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Those of the noisy sine, which tests.daemons.settings names."""
+    return load_models(msgspec.convert({"streams": [STREAMS]}, Config))
 
 
 @dataclass(frozen=True)

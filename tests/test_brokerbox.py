@@ -20,8 +20,8 @@ from monitor.natsserver import VERSION, find_server, free_port
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from tests.conftest import wait_until
+from tests.daemons import sine
 from tests.processes import Process
-from tests.test_daemon import sine
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("broker")]

@@ -17,9 +17,9 @@ from monitor.natsserver import free_port
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from tests.conftest import _accepts, wait_until
+from tests.daemons import sine
 from tests.documents import ROOT, blocks, commands
 from tests.processes import Process
-from tests.test_daemon import sine
 
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("broker")]
 

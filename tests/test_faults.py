@@ -21,53 +21,16 @@ from monitor.inference import Model
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sockets import Socket
+from tests.cable import Cable
 from tests.conftest import eventually, free_port, start_broker, wait_until
+from tests.daemons import received, running, settings, sine, state_of
 from tests.processes import Process, check_database
-from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("cut_connections"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-class Cable:
-    """A TCP proxy that can be cut and mended: the network between a client and a broker."""
-
-    def __init__(self, target: int):
-        self.port, self._target = free_port(), target
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-
-    async def mend(self):
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-
-    async def cut(self):
-        self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
-        self._open.clear()
-
-    async def _carry(self, reader, writer):
-        self._open.add(writer)
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-            self._open.add(far_writer)
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-            self._open.discard(far_writer)
-        except OSError:  # whom it should reach is not there
-            pass
-        finally:
-            writer.close()
-            self._open.discard(writer)
-
-    async def _pump(self, reader, writer):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
 
 
 @contextlib.contextmanager
@@ -126,7 +89,7 @@ async def all_of(daemon, samples, stream="sine/1"):
 
 @pytest.mark.broker
 @pytest.mark.xdist_group("broker")
-async def test_mqtt_loses_nothing_when_the_network_is_cut_or_the_broker_killed(tmp_path, models):  # noqa: F811
+async def test_mqtt_loses_nothing_when_the_network_is_cut_or_the_broker_killed(tmp_path, models):
     with brokers(tmp_path) as start:
         broker = start()
         cable = Cable(broker.port)
@@ -159,7 +122,7 @@ async def test_mqtt_loses_nothing_when_the_network_is_cut_or_the_broker_killed(t
     assert (first.received, first.missing, first.late) == (3000, 0, 0)
 
 
-async def test_a_stuck_dashboard_never_slows_the_daemon(tmp_path, models):  # noqa: F811
+async def test_a_stuck_dashboard_never_slows_the_daemon(tmp_path, models):
     """A subscriber to everything that reads nothing: its queue fills, and nobody else notices."""
     config = settings(tmp_path, feed={**feed(tmp_path), "queue": 10})
     async with running(config, models) as daemon:
@@ -178,7 +141,7 @@ def feed(folder):
     return {"publish": f"ipc://{folder}/feed", "control": f"ipc://{folder}/control"}
 
 
-async def test_under_overload_hops_are_skipped_and_counted_before_samples_are_lost(tmp_path, models):  # noqa: F811
+async def test_under_overload_hops_are_skipped_and_counted_before_samples_are_lost(tmp_path, models):
     """A model of 20 ms a batch, and more windows than that allows: every sample is in the books, every hop too."""
     config = settings(tmp_path, inference={"max_waiting": 50, "max_batch": 8})
     is_slow = True
@@ -211,7 +174,7 @@ async def test_under_overload_hops_are_skipped_and_counted_before_samples_are_lo
         assert state_of(daemon, "sine/2").skipped == 0
 
 
-async def test_what_is_too_large_or_unknown_is_refused_and_counted(tmp_path, models):  # noqa: F811
+async def test_what_is_too_large_or_unknown_is_refused_and_counted(tmp_path, models):
     config = settings(tmp_path, limits={"streams": 2, "block_samples": 100})
     async with running(config, models) as daemon:
         async with open_outlet(config.zeromq.listen, "signals") as outlet:

@@ -15,7 +15,7 @@ from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sources.mqtt import MqttSource
 from tests.conftest import eventually, free_port, start_broker
-from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
+from tests.daemons import received, running, settings, sine, state_of
 
 pytestmark = [pytest.mark.broker, pytest.mark.xdist_group("broker")]
 
@@ -50,7 +50,7 @@ async def test_a_lost_connection_is_a_line_and_a_fault_of_ours_a_traceback(caplo
     assert [record.exc_info is None for record in caplog.records] == [True, True, False]
 
 
-async def test_samples_in_events_out(tmp_path, models, broker):  # noqa: F811
+async def test_samples_in_events_out(tmp_path, models, broker):
     config, heard = over(broker, tmp_path), []
     listening = asyncio.create_task(subscribed(broker, heard, "signals/+/+/events", "signals/monitor/status"))
     async with running(config, models) as daemon:
@@ -67,7 +67,7 @@ async def test_samples_in_events_out(tmp_path, models, broker):  # noqa: F811
     assert {m["label"] for m in flagged} == {"spike"}
 
 
-async def test_json_from_a_device_needs_only_values(tmp_path, models, broker):  # noqa: F811
+async def test_json_from_a_device_needs_only_values(tmp_path, models, broker):
     config = over(broker, tmp_path)
     async with running(config, models) as daemon, aiomqtt.Client("127.0.0.1", broker.port) as device:
 
@@ -82,7 +82,7 @@ async def test_json_from_a_device_needs_only_values(tmp_path, models, broker):  
         assert state.rate_hz == 50.0
 
 
-async def test_a_broker_that_dies_and_comes_back_is_found_again(tmp_path, models, broker):  # noqa: F811
+async def test_a_broker_that_dies_and_comes_back_is_found_again(tmp_path, models, broker):
     config = over(broker, tmp_path)
     async with running(config, models) as daemon:
         source = daemon.doors.sources[-1]

@@ -35,8 +35,8 @@ from monitor.pipeline import Pipeline
 from monitor.reload import merge
 from monitor.senders import send
 from tests.conftest import eventually, free_port, wait_until
+from tests.daemons import received, running, settings, sine
 from tests.processes import Process
-from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
 
 SHIPPED = find_models(None)
 
@@ -113,7 +113,7 @@ async def test_sighup_and_the_command_read_the_configuration_again(tmp_path):
         assert daemon.stop() == 0
 
 
-async def test_allowed_keys_are_read_again(tmp_path, models):  # noqa: F811
+async def test_allowed_keys_are_read_again(tmp_path, models):
     from monitor.keys import make_key, write_key
 
     daemon_key, bed = make_key("daemon"), make_key("bed")
@@ -161,7 +161,7 @@ def fetch(url):
         return error.code, error.read().decode()
 
 
-async def test_metrics_and_health_over_http(tmp_path, models, monkeypatch):  # noqa: F811
+async def test_metrics_and_health_over_http(tmp_path, models, monkeypatch):
     config = settings(
         tmp_path,
         http={"listen": "127.0.0.1:0"},

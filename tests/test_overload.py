@@ -9,9 +9,7 @@ from monitor.inference import Model
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from tests.conftest import eventually
-from tests.test_daemon import models, running, settings, sine
-
-__all__ = ["models"]
+from tests.daemons import running, settings, sine
 
 STREAMS = 12
 

@@ -18,7 +18,7 @@ from monitor.senders import send
 from monitor.sinks.alarmlog import AlarmLog
 from monitor.sockets import Socket
 from tests.conftest import eventually
-from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
+from tests.daemons import received, running, settings, sine, state_of
 
 
 def reliable(folder, **more):
@@ -26,7 +26,7 @@ def reliable(folder, **more):
     return settings(folder, zeromq=config)
 
 
-async def test_everything_arrives_once_and_is_acknowledged(tmp_path, models):  # noqa: F811
+async def test_everything_arrives_once_and_is_acknowledged(tmp_path, models):
     config = reliable(tmp_path, credit=7)
     async with running(config, models) as daemon:
         async with open_outlet("reliable+" + config.zeromq.listen_reliable, "signals") as outlet:
@@ -37,7 +37,7 @@ async def test_everything_arrives_once_and_is_acknowledged(tmp_path, models):  #
     assert (ledger.received, ledger.missing, ledger.duplicated) == (1000, 0, 0)
 
 
-async def test_what_comes_again_or_too_early_is_not_taken(tmp_path, models):  # noqa: F811
+async def test_what_comes_again_or_too_early_is_not_taken(tmp_path, models):
     config = reliable(tmp_path)
     blocks = [encode_block(block) for block in sine(samples=50)]
     async with running(config, models) as daemon:
@@ -123,7 +123,7 @@ async def test_nobody_there_is_said_in_time(tmp_path, monkeypatch):
         assert said == [f"no monitor listens at ipc://{tmp_path}/none yet; waiting for one, 0.1 s at most"]
 
 
-async def test_nothing_is_said_of_somebody_who_is_there(tmp_path, models, monkeypatch):  # noqa: F811
+async def test_nothing_is_said_of_somebody_who_is_there(tmp_path, models, monkeypatch):
     config, timers = reliable(tmp_path), list[Mock]()
     monkeypatch.setattr("monitor.outlets._say_when_late", lambda *_: timers.append(Mock()) or timers[-1])
     async with running(config, models):

@@ -22,8 +22,8 @@ from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sinks.alarmlog import AlarmLog
 from tests.conftest import eventually
+from tests.daemons import received, running, settings, sine, state_of
 from tests.processes import Process, check_database
-from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,7 @@ def wait_for_checkpoint(path, next_seq):
     wait_until(is_there, "a checkpoint")
 
 
-async def test_a_restart_in_order_goes_on_without_a_gap(tmp_path, models):  # noqa: F811
+async def test_a_restart_in_order_goes_on_without_a_gap(tmp_path, models):
     config = settings(tmp_path)
     blocks = list(sine(samples=2000))
     for part, total in ((blocks[:100], 1000), (blocks[100:], 2000)):
@@ -179,7 +179,7 @@ async def test_a_restart_in_order_goes_on_without_a_gap(tmp_path, models):  # no
     assert {k for k in spikes if k[2] == "spike"} == {k for k in whole if k[2] == "spike"}
 
 
-async def test_what_cannot_be_read_is_left_out_and_the_daemon_starts(tmp_path, models, caplog):  # noqa: F811
+async def test_what_cannot_be_read_is_left_out_and_the_daemon_starts(tmp_path, models, caplog):
     config = settings(tmp_path)
     with AlarmLog(config.alarm_log.path) as log:
         log._db.execute("INSERT INTO stream VALUES ('sine/1', x'c1c1')")
@@ -189,7 +189,7 @@ async def test_what_cannot_be_read_is_left_out_and_the_daemon_starts(tmp_path, m
     assert "cannot be read, and is left out" in caplog.text
 
 
-async def test_a_stream_that_the_configuration_no_longer_wants_does_not_come_back(tmp_path, models):  # noqa: F811
+async def test_a_stream_that_the_configuration_no_longer_wants_does_not_come_back(tmp_path, models):
     config = settings(tmp_path)
     async with running(config, models) as daemon:
         async with open_outlet(config.zeromq.listen, "signals") as outlet:
@@ -201,7 +201,7 @@ async def test_a_stream_that_the_configuration_no_longer_wants_does_not_come_bac
         assert daemon.engine.states() == []
 
 
-async def test_streams_that_stay_away_are_forgotten(tmp_path, models):  # noqa: F811
+async def test_streams_that_stay_away_are_forgotten(tmp_path, models):
     config = settings(tmp_path)
     async with running(config, models) as daemon:
         async with open_outlet(config.zeromq.listen, "signals") as outlet:

@@ -28,7 +28,7 @@ from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sockets import Socket
 from tests.conftest import Broker, eventually, free_port, start_broker
-from tests.test_daemon import models, received, running, settings, sine, state_of  # noqa: F401
+from tests.daemons import received, running, settings, sine
 
 pytestmark = [
     pytest.mark.usefixtures("cut_connections"),
@@ -64,7 +64,7 @@ def locked(folder, **more):
     )
 
 
-async def test_who_is_allowed_sends_watches_and_commands(tmp_path, models, ring):  # noqa: F811
+async def test_who_is_allowed_sends_watches_and_commands(tmp_path, models, ring):
     config = locked(tmp_path)
     bed, chief = ring["bed"].client_options(), ring["chief"].client_options()
     async with running(config, models) as daemon:
@@ -88,7 +88,7 @@ async def test_who_is_allowed_sends_watches_and_commands(tmp_path, models, ring)
     assert daemon.doors.gate.refused == 0
 
 
-async def test_who_watches_may_ask_but_not_command(tmp_path, models, ring):  # noqa: F811
+async def test_who_watches_may_ask_but_not_command(tmp_path, models, ring):
     config = locked(tmp_path)
     async with running(config, models), Client(config.feed.control, keys=ring["nurse"].client_options()) as client:
         assert (await client.ask(GetStatus(), Overview)).streams == []
@@ -114,7 +114,7 @@ async def knock(kind, address, options, payload=(b"",)):
 
 
 @pytest.mark.parametrize("who", ["without a key", "an unknown key", "the wrong daemon", "the wrong role"])
-async def test_a_stranger_gets_nothing_and_the_log_says_so(tmp_path, models, ring, who, caplog):  # noqa: F811
+async def test_a_stranger_gets_nothing_and_the_log_says_so(tmp_path, models, ring, who, caplog):
     config = locked(tmp_path)
     elsewhere = make_key("x", make_key("y").public)
     options, says = {
@@ -232,7 +232,7 @@ def over_tls(broker: Broker, folder: Path, **more):
 
 @pytest.mark.broker
 @pytest.mark.xdist_group("broker")
-async def test_tls_and_password_open_the_broker(tmp_path, models, walled, caplog):  # noqa: F811
+async def test_tls_and_password_open_the_broker(tmp_path, models, walled, caplog):
     caplog.set_level(logging.DEBUG)
     config = over_tls(walled, tmp_path)
     async with running(config, models) as daemon:
@@ -258,7 +258,7 @@ async def test_tls_and_password_open_the_broker(tmp_path, models, walled, caplog
 )
 async def test_a_wrong_password_or_certificate_gets_nothing_and_the_log_says_so(
     tmp_path,
-    models,  # noqa: F811
+    models,
     walled,
     wrong,
     says,
@@ -279,7 +279,7 @@ async def test_a_wrong_password_or_certificate_gets_nothing_and_the_log_says_so(
     assert "guess" not in caplog.text
 
 
-async def test_files_that_cannot_be_used_are_configuration_errors(tmp_path, models):  # noqa: F811
+async def test_files_that_cannot_be_used_are_configuration_errors(tmp_path, models):
     (tmp_path / "bad.pem").write_text("no certificate")
     for wrong, says in (
         ({"ca_file": f"{tmp_path}/none.pem"}, r"mqtt\.ca_file.*none\.pem"),

@@ -12,9 +12,9 @@ from monitor.core.blocks import Alarm
 from monitor.outlets import open_outlet
 from monitor.recordings import read_recording
 from monitor.senders import send
+from tests.daemons import sine
 from tests.processes import Process
 from tests.test_cli import monitor
-from tests.test_daemon import sine
 
 pytestmark = pytest.mark.slow
 

@@ -22,10 +22,10 @@ from monitor.keeper import Keeper
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sinks.alarmlog import AlarmLog
+from tests.daemons import sine
 from tests.processes import Process
 from tests.sinks.test_alarmlog import alarm as alarm_named
 from tests.test_cli import monitor
-from tests.test_daemon import sine
 
 WINDOW = np.sin(np.arange(50) / 5).astype(np.float32)[:, None]
 

@@ -20,7 +20,7 @@ from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sinks.homeassistant import announce_daemon, announce_stream
 from tests.conftest import eventually
-from tests.test_daemon import models, running, settings, sine  # noqa: F401
+from tests.daemons import running, settings, sine
 
 AVAILABILITY = {"availability", "availability_mode", "availability_topic", "availability_template"}
 DISCOVERY = {"device", "components", "origin", "state_topic", "command_topic", "qos", "encoding", *AVAILABILITY}
@@ -110,7 +110,7 @@ def test_a_prefix_that_is_none_is_refused():
 
 @pytest.mark.broker
 @pytest.mark.xdist_group("broker")
-async def test_streams_are_announced_and_the_broker_keeps_it(tmp_path, models, broker):  # noqa: F811
+async def test_streams_are_announced_and_the_broker_keeps_it(tmp_path, models, broker):
     mqtt = {"host": "127.0.0.1", "port": broker.port, "home_assistant": "ha"}
     config = settings(tmp_path, mqtt=mqtt, alarms=[{"kind": "class", "latch": True}])
     heard: dict[str, dict] = {}

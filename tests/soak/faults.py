@@ -19,10 +19,10 @@ from monitor.core.card import CARD_KEY
 from monitor.core.wire import encode_block
 from monitor.inference import find_models
 from monitor.sockets import Socket
+from tests.cable import Cable
 from tests.conftest import start_broker
+from tests.daemons import sine
 from tests.processes import Process, check_database
-from tests.test_daemon import sine
-from tests.test_faults import Cable
 
 MODEL = "sine-spikes"
 

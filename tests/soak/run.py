@@ -22,11 +22,11 @@ from monitor.core.blocks import Alarm
 from monitor.core.errors import SchemaError, Unreachable
 from monitor.core.wire import decode_event
 from monitor.sockets import Socket
+from tests.cable import Cable
 from tests.conftest import free_port, start_broker
 from tests.processes import Process, check_database
 from tests.soak.faults import MODEL, Faults
 from tests.soak.senders import BLOCK, RATE_HZ, Fleet, over_mqtt, over_zeromq
-from tests.test_faults import Cable
 
 SHARES = {"mqtt": 0.3, "reliable": 0.35, "pub": 0.35}
 SETTLE_S = 60.0

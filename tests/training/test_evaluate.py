@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 from monitor.core.blocks import Event
 from monitor.inference import find_models, load_model
+from monitor.outlets import open_outlet
 from monitor.recordings import Recording, read_recording
 from monitor.senders import blocks_of, recording_values, send
 from monitor.sinks.alarmlog import AlarmLog
 from tests.conftest import eventually
-from tests.test_daemon import open_outlet, received, running, settings
+from tests.daemons import received, running, settings
 from training.cli import cli
 from training.controls import beat_energy, matched_boxes, periods, prematurity, qrs_by_slope
 from training.evaluate import evaluate
