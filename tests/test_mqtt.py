@@ -14,6 +14,7 @@ from monitor.core.errors import ConfigError, Unreachable
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sources.mqtt import MqttSource
+from monitor.verbs.cluster import _until_told
 from tests.conftest import eventually, free_port, start_broker
 from tests.daemons import received, running, settings, sine, state_of
 
@@ -48,6 +49,17 @@ async def test_a_lost_connection_is_a_line_and_a_fault_of_ours_a_traceback(caplo
     for error in (OSError(9, "Bad file descriptor"), aiomqtt.MqttError("gone"), ValueError("ours")):
         complain(loop, {"message": "Future exception was never retrieved", "exception": error})
     assert [record.exc_info is None for record in caplog.records] == [True, True, False]
+
+
+def test_the_programs_of_a_cluster_say_no_more_of_it(caplog):
+    async def work(_: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler({"message": "never retrieved", "exception": aiomqtt.MqttError("gone")})
+
+    _until_told(work, None)
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("a connection was lost: gone", None)
+    ]
 
 
 async def test_samples_in_events_out(tmp_path, models, broker):

@@ -139,9 +139,11 @@ def demo(
 
 def _until_told(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], parent: int | None) -> None:
     """Run `work` with an event that SIGINT and SIGTERM set."""
+    from monitor.broker import complain
 
     async def run() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.set_exception_handler(complain)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         await work(stop)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import zmq
 
+from monitor.broker import complain
 from monitor.core.blocks import Alarm
 from monitor.core.errors import SchemaError, Unreachable
 from monitor.core.wire import decode_event
@@ -47,6 +48,7 @@ class Soak:
         self.broken: list[str] = []
 
     async def run(self) -> dict[str, object]:
+        asyncio.get_running_loop().set_exception_handler(complain)  # brokers are killed on purpose
         broker = start_broker(self.folder, free_port())
         cable = Cable(broker.port)
         await cable.mend()
