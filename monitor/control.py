@@ -19,7 +19,7 @@ import zmq
 from monitor.core.blocks import Alarm, Beat, Event, Note, Priority, Verdict
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
 from monitor.core.evidence import Evidence
-from monitor.core.wire import Status, StreamState
+from monitor.core.published import Status, StreamState
 from monitor.keys import Role
 from monitor.sockets import Socket
 

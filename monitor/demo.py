@@ -26,7 +26,7 @@ from monitor.children import end
 from monitor.control import Client, GetStatus, Overview
 from monitor.core.blocks import Event
 from monitor.core.errors import MonitorError, Unreachable
-from monitor.core.wire import Status, StreamState, decode_event, decode_state, decode_status
+from monitor.core.published import Status, StreamState, decode_event, decode_state, decode_status
 from monitor.natsserver import free_port
 from monitor.recordings import read_recording
 from monitor.sockets import Socket

@@ -17,6 +17,7 @@ received. Rules of the file:
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -34,6 +35,10 @@ from monitor.sinks.alarmlog import AlarmLog, Write
 from monitor.sources import Message
 
 _HOUR_S = 3600.0
+_FEW_ROWS = 64
+"""Of a checkpoint that are made ready in one go."""
+_PART_BYTES = 2**20
+"""Of it that wait to be written."""
 _MANY = 2**31
 """Samples in a block that we wrote ourselves."""
 
@@ -200,6 +205,23 @@ class Keeper:
         self._written = {one.stream: _said(one) for one in known}
         self._forgotten = [one.stream for one in saved if one.stream not in self._written]
         return Kept(known, [block for block in recent if block.stream in self._written], journal)
+
+
+def in_parts(checkpoint: Iterable[Write]) -> Iterator[list[Write]]:
+    """A checkpoint made ready a little at a time: what is to be written next, nothing while that is not ready."""
+    ready: list[Write] = []
+    for write in checkpoint:
+        rows: list[tuple[object, ...]] = []
+        held = 0
+        while some := list(itertools.islice(write.rows, _FEW_ROWS)):
+            rows += some
+            held += sum(len(value) for row in some for value in row if isinstance(value, bytes))
+            if write.ahead and held >= _PART_BYTES:
+                yield [*ready, Write(write.sql, iter(rows))]
+                ready, rows, held = [], [], 0
+            yield []
+        ready.append(Write(write.sql, iter(rows)))
+    yield ready
 
 
 def _said(one: Saved) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from monitor.core.blocks import Alarm
-from monitor.core.wire import Status, StreamState
+from monitor.core.published import Status, StreamState
 from monitor.telemetry import Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

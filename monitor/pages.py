@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from monitor.core.blocks import Alarm
 from monitor.core.engine import Engine
-from monitor.core.wire import Status
+from monitor.core.published import Status
 from monitor.doors import Doors
 from monitor.endpoint import Page, verdict
 from monitor.metrics import CONTENT_TYPE, daemon_metrics, exposition, stream_metrics

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from monitor.core.evidence import Evidence
 from monitor.core.judge import Notice
 from monitor.history import History
 from monitor.inference import Model
-from monitor.keeper import Keeper
+from monitor.keeper import Keeper, in_parts
 from monitor.publisher import Publisher
 from monitor.reading import Reading
 from monitor.sinks import Sink
@@ -43,10 +42,6 @@ _NAP_S = 0.005
 _BUSY_S = 0.02
 _MANY = 100
 """Messages in one delivery after which there is no nap."""
-_FEW_ROWS = 64
-"""Of a checkpoint that are made ready in one go."""
-_PART_BYTES = 2**20
-"""Of it that wait to be written."""
 _TELL_S = 0.02
 """A round longer than this tells what it has found so far."""
 
@@ -227,20 +222,10 @@ class Pipeline:
 
     async def _keep(self, checkpoint: Sequence[Write]) -> None:
         """Write a checkpoint, made ready a little at a time: of thousands of streams it would hold up all else."""
-        ready: list[Write] = []
-        for write in checkpoint:
-            rows: list[tuple[object, ...]] = []
-            held = 0
-            while some := list(itertools.islice(write.rows, _FEW_ROWS)):
-                rows += some
-                held += sum(len(value) for row in some for value in row if isinstance(value, bytes))
-                if write.ahead and held >= _PART_BYTES:
-                    if not await self._store([*ready, Write(write.sql, iter(rows))]):
-                        return  # without one of its parts it must not come to its end
-                    ready, rows, held = [], [], 0
-                await asyncio.sleep(_NAP_S)
-            ready.append(Write(write.sql, iter(rows)))
-        await self._store(ready)
+        for part in in_parts(checkpoint):
+            if part and not await self._store(part):
+                return  # without one of its parts it must not come to its end
+            await asyncio.sleep(_NAP_S)
 
     async def _store(self, writes: Sequence[Write], notices: Sequence[Notice | Note | Evidence] = ()) -> bool:
         """Write, and tell; whether it could be written."""

@@ -15,7 +15,8 @@ import zmq
 from monitor.control import Client, GetHistory, GetStatus, History, Overview
 from monitor.core.blocks import Alarm, Beat, Block, Event
 from monitor.core.errors import MonitorError, SchemaError
-from monitor.core.wire import decode_beat, decode_block, decode_event, decode_state
+from monitor.core.published import decode_beat, decode_event, decode_state
+from monitor.core.wire import decode_block
 from monitor.keys import Options
 from monitor.recorder import Recorder
 from monitor.sockets import Socket

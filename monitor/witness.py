@@ -11,7 +11,7 @@ import zmq
 from monitor.control import Client, GetStatus, Overview
 from monitor.core.blocks import NS, Alarm, Event
 from monitor.core.errors import MonitorError, Unreachable
-from monitor.core.wire import decode_event
+from monitor.core.published import decode_event
 from monitor.keys import Options
 from monitor.sockets import Socket
 

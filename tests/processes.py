@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from monitor.control import Client, GetStatus, Overview
-from monitor.core.wire import StreamState
+from monitor.core.published import StreamState
 from tests.conftest import wait_until
 
 

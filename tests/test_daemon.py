@@ -24,16 +24,9 @@ from monitor.control import (
 )
 from monitor.core.blocks import Alarm, Block, Event
 from monitor.core.errors import ConfigError, MonitorError, Unreachable
+from monitor.core.published import decode_event, decode_forecast, decode_scores, decode_state, decode_status
 from monitor.core.signals import NoisySine
-from monitor.core.wire import (
-    decode_block,
-    decode_event,
-    decode_forecast,
-    decode_scores,
-    decode_state,
-    decode_status,
-    encode_block,
-)
+from monitor.core.wire import decode_block, encode_block
 from monitor.daemon import Daemon
 from monitor.identity import identity
 from monitor.outlets import open_outlet

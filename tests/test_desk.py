@@ -12,7 +12,7 @@ from monitor.config import Config
 from monitor.control import Annotate, Client, GetAlarms, GetNotes, Mark, Request, Silence, TestAlarm
 from monitor.core.blocks import NS, Alarm, Kind, Note, State
 from monitor.core.errors import MonitorError
-from monitor.core.wire import decode_event, decode_status
+from monitor.core.published import decode_event, decode_status
 from monitor.daemon import Daemon
 from monitor.desk import TEST_S, Desk
 from monitor.sinks.alarmlog import AlarmLog

@@ -45,7 +45,8 @@ from monitor.control import (
 )
 from monitor.core.blocks import NS, Alarm, Kind, Note
 from monitor.core.errors import MonitorError, SchemaError
-from monitor.core.wire import Status, StreamState, decode_block
+from monitor.core.published import Status, StreamState
+from monitor.core.wire import decode_block
 from monitor.desk import Desk
 from monitor.doors import open_gate
 from monitor.history import History as Recent

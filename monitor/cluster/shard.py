@@ -25,7 +25,7 @@ from monitor.core.errors import SchemaError
 from monitor.core.evidence import Evidence
 from monitor.core.judge import Notice
 from monitor.core.memory import Saved
-from monitor.core.wire import StreamState
+from monitor.core.published import StreamState
 from monitor.inference import Model, second_tiers
 from monitor.sinks import Sink
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from monitor.core.batches import Batch, rounds
-from monitor.core.blocks import Floats, Ints, Kind
+from monitor.core.blocks import Floats, Ints, Kind, Score
 from monitor.core.evidence import Evidence, Foresights
 from monitor.core.judge import Judge, Notice, Part
 from monitor.core.scoring import Doubles
@@ -31,6 +32,16 @@ class Conclusion:
     """Row of the batch, and what was flagged."""
     evidence: list[Evidence]
     """Why each alarm was raised that is new among them."""
+
+    def scores_of(self, row: int, stream: str) -> list[Score]:
+        """The scores in one row, which is of `stream`, where there are any."""
+        weighed = zip(self.kinds, self.scores[row].tolist(), self.levels[row].tolist(), strict=True)
+        t_ns = int(self.batch.t_ns[row])
+        return [
+            Score(stream, kind, label, t_ns, value, level)
+            for (kind, label, _), value, level in weighed
+            if not math.isnan(value) and level < math.inf
+        ]
 
 
 def conclude_all(

@@ -11,7 +11,6 @@ came, or on how windows were put into batches.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -32,6 +31,7 @@ from monitor.core.lanes import Lane, Model
 from monitor.core.memory import Memory
 from monitor.core.overview import stream_states
 from monitor.core.pages import Page, Who
+from monitor.core.published import StreamState
 from monitor.core.quality import Quality
 from monitor.core.reorder import Held
 from monitor.core.rules import Rule
@@ -39,7 +39,6 @@ from monitor.core.scoring import Doubles
 from monitor.core.staleness import Staleness
 from monitor.core.stream import Plan
 from monitor.core.technical import Told
-from monitor.core.wire import StreamState
 
 _LIGHT = 40_000_000
 """Of a round, numbers in recurrences' matrices times steps: about four milliseconds, in calls of one or two."""
@@ -256,30 +255,15 @@ class Engine:
 
     def scores(self, conclusion: Conclusion, row: int) -> list[Score]:
         """The scores in one row, where there are any."""
-        stream, t_ns = self.name_of(int(conclusion.batch.slots[row])), int(conclusion.batch.t_ns[row])
-        return [
-            Score(stream, kind, label, t_ns, value, level)
-            for (kind, label, _), value, level in zip(
-                conclusion.kinds, conclusion.scores[row].tolist(), conclusion.levels[row].tolist(), strict=True
-            )
-            if not math.isnan(value) and level < math.inf
-        ]
+        return conclusion.scores_of(row, self.name_of(int(conclusion.batch.slots[row])))
 
     def name_of(self, slot: int) -> str:
         """The stream that has this slot."""
         return self._intake.streams[slot].name
 
     def acknowledge(self, alarm_id: str) -> list[Alarm]:
-        """Somebody has seen this alarm, or all with an empty id; those that changed.
-
-        One left open by an earlier run, whose stream has not come back, is over with that.
-        """
-        over = [
-            msgspec.structs.replace(self.memory.left_open.pop(key), acknowledged=True, state=State.CLEARED)
-            for key in list(self.memory.left_open)
-            if alarm_id in ("", key)
-        ]
-        over += self._quality.technical.alarms.acknowledge(alarm_id)
+        """Somebody has seen this alarm, or all with an empty id; those that changed."""
+        over = self.memory.acknowledge(alarm_id) + self._quality.technical.alarms.acknowledge(alarm_id)
         return over + [alarm for judge in self._judges.values() for alarm in judge.acknowledge(alarm_id)]
 
     def set_budget(self, stream: str, kind: Kind, label: str, per_hour: float | None) -> list[str]:

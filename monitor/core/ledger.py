@@ -18,7 +18,7 @@ import numpy as np
 from monitor.core.blocks import Block, Ints
 from monitor.core.columns import Column
 from monitor.core.errors import SchemaError
-from monitor.core.wire import LedgerCounts
+from monitor.core.published import LedgerCounts
 
 _REMEMBERED_GAPS = 64
 _REMEMBERED_RUNS = 16

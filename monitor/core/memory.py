@@ -13,7 +13,7 @@ import msgspec
 
 from monitor.core.alarms import Life
 from monitor.core.beat_judge import BeatJudge
-from monitor.core.blocks import Alarm
+from monitor.core.blocks import Alarm, State
 from monitor.core.intake import Intake
 from monitor.core.judge import Judge
 from monitor.core.judging import ForecastJudge
@@ -95,6 +95,14 @@ class Memory:
         self.left_open = left
         for stream in self._intake.streams:
             self.welcome(stream)
+
+    def acknowledge(self, alarm_id: str) -> list[Alarm]:
+        """Somebody has seen an alarm of a stream that has not come back, or, with an empty id, all: it is over."""
+        return [
+            msgspec.structs.replace(self.left_open.pop(key), acknowledged=True, state=State.CLEARED)
+            for key in list(self.left_open)
+            if alarm_id in ("", key)
+        ]
 
     def save(self) -> list[Saved]:
         """The books of every stream, as they stand: what of a stream must survive a restart, but for `learn`."""

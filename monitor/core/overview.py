@@ -10,8 +10,8 @@ from monitor.core.beat_judge import BeatJudge
 from monitor.core.judge import Judge
 from monitor.core.judging import ForecastJudge
 from monitor.core.lanes import Lane
+from monitor.core.published import StreamState
 from monitor.core.stream import Stream
-from monitor.core.wire import StreamState
 
 
 def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> list[StreamState]:

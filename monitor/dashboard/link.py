@@ -27,15 +27,15 @@ from monitor.control import (
 )
 from monitor.core.blocks import Alarm, Note
 from monitor.core.errors import MonitorError, SchemaError, Unreachable
-from monitor.core.wire import (
+from monitor.core.published import (
     decode_beat,
-    decode_block,
     decode_event,
     decode_forecast,
     decode_scores,
     decode_state,
     decode_status,
 )
+from monitor.core.wire import decode_block
 from monitor.dashboard.state import Board, Message
 from monitor.sockets import Socket
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from monitor.core.blocks import Alarm, Beat, Block, Event, Forecast, Note, Score, State, Verdict
-from monitor.core.wire import Status, StreamState
+from monitor.core.published import Status, StreamState
 from monitor.dashboard.stream import RANK, StreamView
 from monitor.dashboard.trace import KEPT_S
 

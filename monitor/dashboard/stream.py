@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Forecast, Kind, Score, State
-from monitor.core.wire import StreamState
+from monitor.core.published import StreamState
 from monitor.dashboard.hindsight import Hindsight, Skill
 from monitor.dashboard.past import Past
 from monitor.dashboard.trace import KEPT_S, Playhead, Trace

@@ -9,7 +9,7 @@ from monitor.core.conclusions import Conclusion
 from monitor.core.engine import Engine
 from monitor.core.judge import Notice
 from monitor.core.pages import Page
-from monitor.core.wire import Status, StreamState
+from monitor.core.published import Status, StreamState
 
 
 class Sink(Protocol):

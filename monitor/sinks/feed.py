@@ -15,7 +15,8 @@ from monitor.core.conclusions import Conclusion
 from monitor.core.engine import Engine
 from monitor.core.judge import Notice
 from monitor.core.pages import Page
-from monitor.core.wire import Status, StreamState, encode, encode_block, encode_forecast
+from monitor.core.published import Status, StreamState, encode, encode_forecast
+from monitor.core.wire import encode_block
 from monitor.keys import Options
 from monitor.sockets import Socket
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from monitor import __version__
-from monitor.core.wire import StreamState
+from monitor.core.published import StreamState
 
 Message = tuple[str, bytes]
 """Topic and payload; to be published retained."""

@@ -20,7 +20,7 @@ from monitor.core.conclusions import Conclusion
 from monitor.core.engine import Engine
 from monitor.core.judge import Notice
 from monitor.core.pages import Page
-from monitor.core.wire import Status, StreamState
+from monitor.core.published import Status, StreamState
 from monitor.sinks.homeassistant import announce_daemon, announce_stream, has_heart_rate
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ def run(path: Path | None, settings: tuple[str, ...], verbose: bool, broker: boo
     on 5557. Streams named ecg/... and sine/... are served by the shipped models. With --broker devices can publish
     over MQTT to port 1883 of this machine.
     """
-    from monitor.daemon import run_daemon
     from monitor.logs import log_to_stderr
     from monitor.reload import load_models
+    from monitor.service import run_daemon
 
     config, _ = configured(path, settings)
     if broker and not config.mqtt.host:

@@ -32,7 +32,8 @@ from monitor.control import (
 from monitor.core.blocks import Alarm, Note
 from monitor.core.errors import MonitorError
 from monitor.core.evidence import array_of
-from monitor.core.wire import decode_block, decode_event, decode_state
+from monitor.core.published import decode_event, decode_state
+from monitor.core.wire import decode_block
 from monitor.keys import make_key, write_key
 from monitor.reload import load_models
 from monitor.sockets import Socket

@@ -13,16 +13,15 @@ from hypothesis.extra import numpy as hnp
 
 from monitor.core.blocks import Alarm, Block, Event, Forecast, Kind, State
 from monitor.core.errors import SchemaError
-from monitor.core.wire import (
-    decode_block,
+from monitor.core.published import (
     decode_event,
     decode_forecast,
     decode_state,
     decode_status,
     encode,
-    encode_block,
     encode_forecast,
 )
+from monitor.core.wire import decode_block, encode_block
 
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,20}(/[A-Za-z0-9_-]{1,20}){0,2}", fullmatch=True)
 FLOATS = st.floats(width=32, allow_infinity=False)

@@ -22,7 +22,8 @@ import zmq
 from monitor.control import Acknowledge, GetAlarms, GetHistory, GetStatus, History, Overview, Request, serve
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Forecast, Kind, Score, State
 from monitor.core.errors import MonitorError
-from monitor.core.wire import LedgerCounts, Status, StreamState, encode, encode_block, encode_forecast
+from monitor.core.published import LedgerCounts, Status, StreamState, encode, encode_forecast
+from monitor.core.wire import encode_block
 from monitor.sockets import Socket
 
 T0_NS = 1_262_304_000 * NS  # replayed from another year, as recordings are

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Forecast, Kind, Score, State
-from monitor.core.wire import LedgerCounts, Status, StreamState
+from monitor.core.published import LedgerCounts, Status, StreamState
 from monitor.dashboard.raster import Cells
 from monitor.dashboard.state import Board
 from monitor.dashboard.timing import Timing

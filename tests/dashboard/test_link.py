@@ -11,7 +11,8 @@ import pytest
 from monitor.control import GetHistory, GetStatus
 from monitor.core.blocks import NS, Event, Kind, State
 from monitor.core.errors import ConfigError, Unreachable
-from monitor.core.wire import encode, encode_block
+from monitor.core.published import encode
+from monitor.core.wire import encode_block
 from monitor.dashboard.link import Link
 from monitor.dashboard.state import Board
 from tests.dashboard.conftest import Clock, until

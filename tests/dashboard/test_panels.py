@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.core.blocks import Kind, State
-from monitor.core.wire import LedgerCounts
+from monitor.core.published import LedgerCounts
 from monitor.dashboard.bars import DISCLAIMER, KeyHint, Meter, ago_text, banner, footer, header, keys, sign_of
 from monitor.dashboard.choices import Choices
 from monitor.dashboard.palette import Ink

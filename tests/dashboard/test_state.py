@@ -5,7 +5,7 @@ import math
 import pytest
 
 from monitor.core.blocks import State
-from monitor.core.wire import LedgerCounts
+from monitor.core.published import LedgerCounts
 from monitor.dashboard.state import MAX_ALARMS, MAX_STREAMS, Board
 from tests.dashboard.making import alarm, at, beat, block, board_with, event, forecast, score, state, status
 

@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 import yaml
 
-from monitor.core.wire import LedgerCounts, Status, StreamState
+from monitor.core.published import LedgerCounts, Status, StreamState
 from monitor.metrics import daemon_metrics, exposition, stream_metrics
 from monitor.telemetry import Telemetry
 from tests.conftest import free_port, wait_until

@@ -22,15 +22,9 @@ from monitor.configfile import load_config, shown_config
 from monitor.core.engine import Engine
 from monitor.core.errors import ConfigError, ModelError, MonitorError, RecordingError, SchemaError
 from monitor.core.evidence import Evidence
+from monitor.core.published import decode_event, decode_forecast, decode_scores, decode_state
 from monitor.core.senml import decode_senml
-from monitor.core.wire import (
-    decode_block,
-    decode_event,
-    decode_forecast,
-    decode_scores,
-    decode_state,
-    encode_block,
-)
+from monitor.core.wire import decode_block, encode_block
 from monitor.dashboard.plot import draw_evidence, forecast_text, window_text
 from monitor.dashboard.raster import BRAILLE
 from monitor.endpoint import Page, answer
@@ -194,7 +188,7 @@ def seeds() -> dict[str, list[bytes]]:
 
     from monitor.core.blocks import Alarm, Block, Event, Kind, State
     from monitor.core.evidence import Foreseen
-    from monitor.core.wire import encode
+    from monitor.core.published import encode
     from monitor.inference import find_models
 
     lived = _maker()()

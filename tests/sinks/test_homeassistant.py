@@ -15,7 +15,7 @@ import pytest
 
 from monitor.configfile import load_config
 from monitor.core.errors import ConfigError
-from monitor.core.wire import LedgerCounts, Status, StreamState
+from monitor.core.published import LedgerCounts, Status, StreamState
 from monitor.outlets import open_outlet
 from monitor.senders import send
 from monitor.sinks.homeassistant import announce_daemon, announce_stream

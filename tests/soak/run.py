@@ -21,7 +21,7 @@ import zmq
 from monitor.broker import complain
 from monitor.core.blocks import Alarm
 from monitor.core.errors import SchemaError, Unreachable
-from monitor.core.wire import decode_event
+from monitor.core.published import decode_event
 from monitor.sockets import Socket
 from tests.cable import Cable
 from tests.conftest import free_port, start_broker
