@@ -70,7 +70,8 @@ class Model:
     ) -> tuple[dict[str, Floats], Floats]:
         """Go on from `state` (batch, width) over all the steps of `window` (batch, time, channel).
 
-        What a row remembers is forgotten after the steps where `keep` (step, batch) is false. Returns the outputs
+        What a row remembers is forgotten after the steps where `keep` (step, batch) is false; NaN would stay for
+        good, and windows have none: missing samples end a segment. Returns the outputs
         after the steps `asked` (answer,), step * batch + row of each, and the state after the last step.
         """
         given = {

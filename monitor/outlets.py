@@ -22,7 +22,7 @@ from monitor.sockets import Socket
 
 CONNECT_S = 10.0
 LATE_S = 1.0
-"""After so long it is said that nobody is there yet."""
+"""After so long it is said that nobody has answered; with reliable+, when the first block is sent again."""
 RESEND_S = 1.0
 FLUSH_S = 30.0
 
@@ -45,8 +45,8 @@ async def open_outlet(
 ) -> AsyncIterator[Outlet]:
     """`to` is tcp:// or ipc://, the same after reliable+, or mqtt[s]://[USER@]HOST[:PORT].
 
-    `keys` are the socket options of a key file, `mqtt` what else there is to say to a broker. `say` hears when
-    somebody is waited for. Raises ConfigError for any other `to`, Unreachable when nobody is there.
+    `keys` are the socket options of a key file, `mqtt` what else there is to say to a broker. `say` hears when a
+    monitor is waited for. Raises ConfigError for any other `to`, Unreachable when nobody is there.
     """
     if to.startswith(("mqtt://", "mqtts://")):
         async with _MqttOutlet.open(to, prefix, mqtt or Mqtt()) as outlet:
@@ -76,11 +76,11 @@ class _ZeroMQOutlet:
     """An XPUB socket: it sees the receiver subscribe, so no first block is lost, and waits when it is full."""
 
     def __init__(self, address: str, prefix: str, keys: Options | None, say: Callable[[str], None]) -> None:
-        self._address, self._prefix = address, prefix
-        self._late = _say_when_late(address, say)
+        self._address, self._prefix, self._say = address, prefix, say
         self._socket = Socket(zmq.XPUB, connect=address, options={zmq.XPUB_NODROP: 1, **(keys or {})})
 
     async def wait_for_receiver(self) -> None:
+        late = _late(self._address, self._say)
         try:
             async with asyncio.timeout(CONNECT_S):
                 await self._socket.receive()
@@ -91,7 +91,7 @@ class _ZeroMQOutlet:
                 "and see whether it knows your key (--key)",
             ) from error
         finally:
-            self._late.cancel()
+            late.cancel()
 
     async def send(self, stream: str, payload: bytes) -> None:
         await self._socket.send_waiting(f"{self._prefix}/{stream}/samples".encode(), payload)
@@ -104,14 +104,14 @@ class _ReliableOutlet:
     """A DEALER socket that keeps what is not acknowledged and sends it again; see monitor.sources.reliable."""
 
     def __init__(self, address: str, prefix: str, keys: Options | None, say: Callable[[str], None]) -> None:
-        self._address, self._prefix = address, prefix
-        self._late = _say_when_late(address, say)
+        self._address, self._prefix, self._say = address, prefix, say
         name: Options = {zmq.ROUTING_ID: uuid.uuid4().hex.encode()}
         self._socket = Socket(zmq.DEALER, connect=address, options={**name, **(keys or {})})
         self._kept: deque[tuple[int, bytes, bytes]] = deque()
         self._next = 0
         self._credit = 1  # the first answer says how many
         self._began = time.monotonic()
+        self._is_said = False
 
     @property
     def acknowledged(self) -> int:
@@ -151,12 +151,14 @@ class _ReliableOutlet:
                     f"no monitor listens at {self._address} (waited {CONNECT_S:g} s); "
                     "start one with zeromq.listen_reliable set to this address",
                 ) from None
+            if not (self.acknowledged or self._is_said):
+                self._is_said = True
+                self._say(_waiting(self._address))
             for message in self._kept:
                 self._post(message)
 
     def _hear(self, answers: list[list[bytes]]) -> None:
         for frames in answers:
-            self._late.cancel()
             if len(frames) != 2:
                 continue
             done, self._credit = int.from_bytes(frames[0]), max(int.from_bytes(frames[1]), 1)
@@ -164,14 +166,15 @@ class _ReliableOutlet:
                 self._kept.popleft()
 
     def close(self) -> None:
-        self._late.cancel()
         self._socket.close()
 
 
-def _say_when_late(address: str, say: Callable[[str], None]) -> asyncio.TimerHandle:
-    """To be cancelled when somebody answers."""
-    text = f"no monitor listens at {address} yet; waiting for one, {CONNECT_S:g} s at most"
-    return asyncio.get_running_loop().call_later(LATE_S, say, text)
+def _late(address: str, say: Callable[[str], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(LATE_S, say, _waiting(address))
+
+
+def _waiting(address: str) -> str:
+    return f"no monitor has answered at {address} yet; waiting for one, {CONNECT_S:g} s at most"
 
 
 class _MqttOutlet:

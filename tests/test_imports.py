@@ -21,8 +21,8 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "but_not"),
     [
-        ("import monitor.service, monitor.senders, monitor.demo", HEAVY),
-        ("import monitor.service", HEAVY | {"aiomqtt", "paho", "email"}),
+        ("import monitor.process, monitor.senders, monitor.demo", HEAVY),
+        ("import monitor.process", HEAVY | {"aiomqtt", "paho", "email"}),
         ("import monitor.cli", HEAVY | {"numpy", "onnxruntime", "zmq", "aiomqtt"}),
         ("import monitor.core.engine", HEAVY | {"onnxruntime", "zmq", "aiomqtt", "asyncio", "logging", "socket"}),
         ("import training.cli", {"torch", "onnx", "scipy", "wfdb"}),

@@ -13,7 +13,8 @@ Where nothing but the state decides what is answered (`goes_along`), there are t
 the way, after any of the steps of `window`:
 
 - `asked` (answer,): which, step * batch + row of each; the outputs are these, in this order.
-- `keep` (step, batch, 1): false where what a row remembers is forgotten after that step.
+- `keep` (step, batch, 1): false where what a row remembers is forgotten after that step. What is not a number it
+  would not forget: samples may be as large as they like, but not missing.
 
 The recurrence is a Scan over steps of plain matrix products, a gate each. onnxruntime runs that faster than its
 own operators for the cells from about a dozen rows on (tests/bench/README.md), and slower below, where a product

@@ -37,7 +37,7 @@ _STEP, _STEP_BYTES = 256, 2**19
 """Of messages in one commit, if it is more than one: the others of a worker's partitions get their turn, and what
 comes of them has room in a message."""
 _SWITCH_S = 0.0005
-"""See monitor.service: shards compute in a thread, and the event loop must not wait for it."""
+"""See monitor.process: shards compute in a thread, and the event loop must not wait for it."""
 _STATES_S = 1.0
 _STATES = 512
 """In one message."""

@@ -74,7 +74,10 @@ class Together:
         return len(self.slots)
 
     def by_stream(self, least: int) -> Iterator[Ints]:
-        """Rows (row of a stream, n) of all streams with as many rows, for every such number from `least` on."""
+        """Rows (row of a stream, n) of all streams with as many rows, for every such number from `least` on.
+
+        A batch holds a stream at most once, as it does where states are carried.
+        """
         first, *others = (batch.slots for batch in self._batches)
         if all(len(slots) == len(first) and (slots == first).all() for slots in others):  # as a rule
             if len(self._batches) >= least:

@@ -26,8 +26,8 @@ def run(path: Path | None, settings: tuple[str, ...], verbose: bool, broker: boo
     over MQTT to port 1883 of this machine.
     """
     from monitor.logs import log_to_stderr
+    from monitor.process import run_daemon
     from monitor.reload import load_models
-    from monitor.service import run_daemon
 
     config, _ = configured(path, settings)
     if broker and not config.mqtt.host:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.blocks import NS, Block
-from monitor.core.card import Stepping
+from monitor.core.card import OUTPUTS, Stepping
 from monitor.core.engine import Engine
 from monitor.core.errors import ModelError
 from monitor.core.lanes import Lane
@@ -179,6 +179,54 @@ def test_many_hops_are_one_call_but_for_streams_that_begin_anew(make_card):
     assert [row[:3] for row in told[0]] == [row[:3] for row in told[1]]
     assert [row[3] for row in told[1]] == pytest.approx([row[3] for row in told[0]], abs=1e-6)
     assert many == [[], [(12, 2 * 2)]]  # two states each of two streams
+
+
+@pytest.mark.parametrize("hop", [1, 2])
+@pytest.mark.parametrize("skipped", [None, 0, 4])
+@pytest.mark.parametrize("limit", [4, 2])
+def test_many_hops_in_one_call_tell_what_hop_by_hop_tells(make_card, hop, skipped, limit):
+    """Also where a hop was skipped, before them or among them, and where batches cut a turn in two."""
+    spread = tuple(float(13 - n) for n in range(4, 13))
+    card = stepping(make_card, hop=hop, fold=2, along=True, spread=spread)
+    told, calls = [], []
+    for together in (False, True):
+        lane, model = Lane("m", card, 4, 1000, 2), Recurrence(2)
+        values = np.random.default_rng(0).standard_normal((4, 60, 1)).astype(np.float32)
+        for slot in range(4):
+            lane.start(slot, card.rate_hz, 0)
+        found = []
+        for start, end in ((0, 40), (40, 60)):
+            lane.feed(np.arange(4), values[:, start:end], np.zeros(4, np.int64))
+            batches = iter(lambda lane=lane: lane.take(limit), None)
+            batches = [ready for nth, ready in enumerate(batches) if start == 0 or nth != skipped]
+            for some in [batches] if together else [[batch] for batch in batches]:
+                for batch, outputs in lane.infer_all(some, model):
+                    rows = zip(batch.slots.tolist(), batch.ends.tolist(), strict=True)
+                    answers = np.concatenate([outputs[name][:, 0, 0] for name in OUTPUTS["forecast"]])
+                    found += zip(rows, answers.reshape(3, -1).T.tolist(), strict=True)
+        told.append(dict(found))
+        calls.append(model.many)
+    assert told[0].keys() == told[1].keys()
+    for row, answers in told[0].items():
+        assert told[1][row] == pytest.approx(answers, abs=1e-5)
+    assert calls[0] == []
+    assert bool(calls[1]) == (hop == 1 or (skipped is None and limit == 4))  # five hops are many
+
+
+def test_another_segment_does_not_go_on_where_the_last_one_ended(make_card):
+    """Though the hops that were skipped make it look as if it did."""
+    told = []
+    for together in (1, 12):
+        lane, model = Lane("m", stepping(make_card, along=True), 1, 1000, 2), Recurrence(1)
+        for samples, skipped in ((20, 0), (30, 20)):
+            lane.start(0, 50.0, 0)
+            lane.feed(np.zeros(1, np.int64), np.ones((1, samples, 1), np.float32), np.zeros(1, np.int64))
+            for _ in range(skipped):
+                lane.take(1)
+            model.many.clear()
+            told.append(drained(lane, model, 1, together))
+        assert model.many == []
+    assert told[1] == told[3]
 
 
 @pytest.mark.parametrize(("states", "least"), [(1, 1), (2, 26), (3, 34), (5, 41)])
