@@ -10,7 +10,7 @@ from monitor.core.bulk import decode
 from monitor.core.engine import Engine
 from monitor.core.errors import SchemaError
 from monitor.core.pages import Page
-from monitor.core.wire import check_finite
+from monitor.core.wire import check_values
 from monitor.publisher import Publisher
 from monitor.sources import Message
 from monitor.telemetry import Telemetry
@@ -57,7 +57,7 @@ class Reading:
 
     def _try(self, block: Block, now_ns: int, mark: int, patience_s: float) -> None:
         try:
-            check_finite(block.values, block.stream)
+            check_values(block.values, block.stream)
             self.push(block, now_ns, mark, patience_s=patience_s)
         except SchemaError as error:
             self._complain(error)

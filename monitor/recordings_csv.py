@@ -99,7 +99,8 @@ def _table(path: Path) -> tuple[list[str], list[list[str]], int]:
     if not rows:
         raise RecordingError(f"{path}: expected rows of numbers, got an empty file")
     names = [cell.strip() for cell in rows[0]]
-    if any(_is_number(cell) for cell in names):
+    is_header = not {*_TIME_COLUMNS, *_LABEL_COLUMNS}.isdisjoint(name.lower() for name in names)
+    if not is_header and any(_is_number(cell) for cell in names):  # channels may be called 1, 2
         names = [f"ch{i + 1}" for i in range(len(names))]  # no header: every column is a channel
         first = 1
     else:

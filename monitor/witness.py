@@ -35,11 +35,13 @@ class Witness:
         self._status = f"{prefix}/monitor/status".encode()
         self._socket.subscribe(self._status)
         self._statuses = 0
+        self._refused = 0
+        """Blocks of any stream, before ours began."""
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         try:
-            await self._client.ask(GetStatus(), Overview)
+            self._refused = (await self._client.ask(GetStatus(), Overview)).status.refused
             self._listening = asyncio.create_task(self._listen())
             await self._next_status()
         except BaseException:
@@ -62,12 +64,19 @@ class Witness:
     async def hear_out(self, last_ns: int, rate_hz: float) -> None:
         """Wait until the daemon has received the sample at `last_ns` and concluded all that it means.
 
-        Raises Unreachable when that does not come about.
+        Raises Unreachable when that does not come about, MonitorError where the daemon refuses the stream.
         """
         loop = asyncio.get_running_loop()
         newest_ns, since = -1, loop.time()
         while newest_ns < last_ns - 0.5 * NS / rate_hz:
-            before, newest_ns = newest_ns, await self._newest_ns()
+            overview = await self._client.ask(GetStatus(), Overview)
+            known = (state.newest_ns for state in overview.streams if state.stream == self._stream)
+            before, newest_ns = newest_ns, next(known, -1)
+            if newest_ns < 0 and overview.status.refused > self._refused:
+                raise MonitorError(
+                    f"stream {self._stream!r}: the daemon refused what was sent, its log says why; is there an "
+                    "entry under [[streams]] in its configuration whose name matches?"
+                )
             if newest_ns != before:
                 since = loop.time()
             elif loop.time() - since > PATIENCE_S:
@@ -75,10 +84,6 @@ class Witness:
             await asyncio.sleep(_ASK_S)
         await self._client.ask(GetStatus(concluded=True), Overview)
         await self._next_status()
-
-    async def _newest_ns(self) -> int:
-        overview = await self._client.ask(GetStatus(), Overview)
-        return next((state.newest_ns for state in overview.streams if state.stream == self._stream), -1)
 
     async def _listen(self) -> None:
         while True:

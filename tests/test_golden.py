@@ -16,6 +16,7 @@ from monitor.configfile import load_config
 from monitor.core.blocks import Alarm, Event
 from monitor.core.engine import Engine
 from monitor.core.expected import differences, in_order, parse, row_of, text_of
+from monitor.faults import without_gaps
 from monitor.inference import find_models, load_model, second_tiers
 from monitor.recordings import read_recording
 from monitor.senders import blocks_of, recording_values
@@ -49,7 +50,7 @@ def flagged(path, stream, block_samples, batch):
         channels=recording.channels, unit=recording.unit, t0_ns=0,
     )  # fmt: skip
     found = []
-    for block in blocks:
+    for block in without_gaps(blocks):  # as `monitor replay` does
         found += engine.push(block, 0, 0)[1]
         for name, model in models.items():
             while (ready := engine.ready(name, batch)) is not None:

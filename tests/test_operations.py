@@ -11,6 +11,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -250,6 +252,9 @@ def test_logs_are_json_on_request(tmp_path):
     lines = [json.loads(line) for line in daemon.text().splitlines()]
     assert {"time", "level", "logger", "message"} == set(lines[0])
     assert [line["message"] for line in lines][-2:] == ["stopping", "stopped"]
+    warned = "import warnings, monitor.logs; monitor.logs.log_to_stderr(style='json'); warnings.warn('odd')"
+    told = subprocess.run([sys.executable, "-c", warned], capture_output=True, text=True, check=True).stderr
+    assert "odd" in json.loads(told)["message"]
     why = (ValueError, ValueError("why"), None)
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "a %s\nline", ("b",), why)
     line = json.loads(JsonLines().format(record))

@@ -47,6 +47,13 @@ def test_csv_of_bare_numbers_takes_the_rate_given(tmp_path: Path) -> None:
     assert recording.values[:, 0].tolist() == [1.5, 2.5, 3.5]
 
 
+def test_channels_may_be_called_1_and_2(tmp_path: Path) -> None:
+    """As `monitor record` calls those that their sender gave no names."""
+    recording = read_recording(write(tmp_path / "named.csv", "time,1,2,label\n0,5,6,\n0.5,7,8,spike\n"))
+    assert (recording.rate_hz, recording.channels) == (2.0, ("1", "2"))
+    assert recording.values.tolist() == [[5, 6], [7, 8]]
+
+
 def test_an_empty_line_of_a_single_column_is_a_missing_value(tmp_path: Path) -> None:
     recording = read_recording(write(tmp_path / "holes.csv", "x\n1\n\n3\n\n\n"), 50.0)
     np.testing.assert_array_equal(recording.values[:, 0], np.float32([1, np.nan, 3]))

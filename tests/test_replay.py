@@ -56,10 +56,17 @@ def test_a_replay_is_the_same_to_the_bit_at_any_speed_block_size_and_way_in(daem
     assert json.loads(said.out)["dropped"] == 100
 
 
-def test_the_golden_events_are_what_a_daemon_says(daemon):
+@pytest.mark.parametrize(("name", "stream"), [("noisy-sine", "sine/g"), ("ecg-faults", "ecg/g")])
+def test_the_golden_events_are_what_a_daemon_says(daemon, name, stream):
+    expected, recording = STREAMS / "expected" / f"{name}.jsonl", STREAMS / f"{name}.csv"
+    how = ("--stream", stream, "--speed", 0, "--tolerance", "1e-3")
+    assert ask(daemon, "replay", recording, *how, "--verify", expected) == 0
+
+
+def test_a_stream_that_is_refused_is_not_waited_for(daemon, capsys):
     expected = STREAMS / "expected" / "noisy-sine.jsonl"
-    how = ("--stream", "sine/g", "--speed", 0, "--tolerance", "1e-3")
-    assert ask(daemon, "replay", SINE, *how, "--verify", expected) == 0
+    assert ask(daemon, "replay", SINE, "--stream", "nobody/1", "--speed", 0, "--verify", expected) == 1
+    assert "the daemon refused what was sent" in capsys.readouterr().err
 
 
 def test_a_fleet_with_faults_is_accounted_for(daemon, capsys):

@@ -27,7 +27,7 @@ from training.metrics import Doubles, ranking
 
 ORDER = 20
 BASELINES = ("persistence", "mean", "seasonal", f"ar{ORDER}")
-_FIT_SHARE, _FIT_MOST_S = 0.2, 300.0
+_FIT_SHARE, _FIT_MOST_S, _FIT_ENOUGH = 0.2, 300.0, 1000
 _AHEAD_S = 0.25
 
 
@@ -66,7 +66,8 @@ def forecast_evidence(judged: Judged, card: Card) -> ForecastEvidence:
     horizon = card.horizon
     lengths = {segment: len(values) for segment, values in judged.series.items()}
     fit_on = max(lengths, key=lambda segment: lengths[segment])
-    fitted = min(int(_FIT_SHARE * lengths[fit_on]), round(_FIT_MOST_S * card.rate_hz))
+    most = max(round(_FIT_MOST_S * card.rate_hz), _FIT_ENOUGH)  # of a slow series five minutes are nothing
+    fitted = min(int(_FIT_SHARE * lengths[fit_on]), most)
     if fitted < 2 * ORDER + 2:
         raise _too_short(judged, card)
     told = {name: np.zeros(horizon) for name in ("model", *BASELINES)}

@@ -24,6 +24,7 @@ from monitor.core.pages import OPEN, Page, Who
 from monitor.core.quality import Quality
 from monitor.core.reorder import Held
 from monitor.core.stream import Places, Plan, Stream
+from monitor.core.wire import MAX_VALUE
 
 
 class Intake:
@@ -95,8 +96,9 @@ class Intake:
         off_ns = np.where(page.t0_ns == OPEN, 0, np.abs(page.t0_ns - t_ns))
         expected = (page.seq == places.books.next_seq[slots]) & (places.index[slots] > 0)
         expected &= (places.hole[slots] == 0) & (off_ns * places.rate_hz[slots] <= 0.5 * NS)
-        if not np.isfinite(page.values).all():
-            expected &= np.isfinite(page.values).all(axis=(1, 2))
+        usable = np.abs(page.values) <= MAX_VALUE
+        if not usable.all():
+            expected &= usable.all(axis=(1, 2))
         if self._waiting:
             expected &= ~np.isin(slots, [stream.slot for stream in self._waiting.values()])
         others: list[int] = []

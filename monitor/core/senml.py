@@ -24,7 +24,7 @@ import numpy as np
 
 from monitor.core.blocks import NS, Block, is_stream_name
 from monitor.core.errors import SchemaError
-from monitor.core.wire import MAX_RATE_HZ, MAX_SEQ, MAX_UNIT, too_large
+from monitor.core.wire import MAX_RATE_HZ, MAX_SEQ, MAX_UNIT, check_values, too_large
 
 VERSION = 10
 ABSOLUTE_S = 2.0**28
@@ -144,8 +144,7 @@ def _block(stream: str, samples: Sequence[_Sample]) -> Block:
     at = at[order]
     with np.errstate(over="ignore"):
         values = np.array([sample.value for sample in samples])[order].astype(np.float32)[:, None]  # (time, 1)
-    if not np.isfinite(values).all():
-        raise _refusal(stream, "expected finite values, got infinity", "infinite")
+    check_values(values, stream)
     is_absolute = at >= ABSOLUTE_S
     if not np.isfinite(at).all() or is_absolute.any() != is_absolute.all() or at[-1] * NS >= MAX_SEQ:
         raise _refusal(

@@ -24,6 +24,9 @@ from monitor.core.refusals import not_a_block
 MAX_CHANNELS = 64
 MAX_RATE_HZ = 100_000.0
 MAX_SEQ = 2**62
+MAX_VALUE = 1e15
+"""Of a sample, in whatever unit. What no instrument measures is a mark for a value that is missing, and filters
+would hear of it for a minute."""
 MAX_RUN = 64
 MAX_UNIT = 32
 
@@ -94,16 +97,22 @@ def decode_block(payload: bytes, stream: str = "", *, max_samples: int = 65_536)
             stream=name,
             kind="length",
         )
-    check_finite(values, name)
+    check_values(values, name)
     return Block(
         name, values, head.run, head.seq, head.t0_ns, head.rate_hz, head.channels, head.unit,
     )  # fmt: skip
 
 
-def check_finite(values: Floats, name: str) -> None:
-    """Raises SchemaError where one is infinite; a value that is missing is NaN."""
-    if np.isinf(values).any():
-        raise SchemaError(f"stream {name!r}: expected finite values, got infinity", stream=name, kind="infinite")
+def check_values(values: Floats, name: str) -> None:
+    """Raises SchemaError where one is infinite, or larger than any; a value that is missing is NaN."""
+    sizes = np.abs(values)
+    if (sizes > MAX_VALUE).any():
+        raise SchemaError(
+            f"stream {name!r}: expected values up to {MAX_VALUE:g}, null or NaN where one is missing, "
+            f"got {np.nanmax(sizes):g}",
+            stream=name,
+            kind="infinite",
+        )
 
 
 def too_large(payload: bytes, stream: str, max_samples: int) -> None:

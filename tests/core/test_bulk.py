@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,11 +197,12 @@ def windows_of(batch):
     return sorted((*row, batch.windows[at].tobytes()) for at, row in enumerate(rows))
 
 
-def test_values_that_are_missing_or_infinite_leave_the_short_way(make_card):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3.4e38])
+def test_values_that_are_missing_or_endless_leave_the_short_way(make_card, value):
     engine = Engine({"m": make_card("forecast")}, lambda _: Plan(models=("m",)), max_streams=2)
     first = [(encode_block(block(0, 10, stream=name)), name) for name in "ab"]
     pushed(engine, first, 0, quick=True)
-    hole = block(10, stream="a", values=np.array([[1.0], [np.nan], [3.0]], np.float32))
+    hole = block(10, stream="a", values=np.array([[1.0], [value], [3.0]], np.float32))
     (page,) = decode([(encode_block(hole), "a"), (encode_block(block(10, 3, stream="b")), "b")], engine.known, 100)
     taken, others = engine.follow(page, 7)
     assert [who[0] for who in taken.whos] == ["b"]

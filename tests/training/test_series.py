@@ -50,6 +50,9 @@ def test_a_csv_becomes_a_model_by_one_command(tmp_path: Path) -> None:
     assert card.rate_hz == pytest.approx(1 / 300)
     assert (card.name, card.window, card.samples_per_step, card.score_steps) == ("pump-forecast", 50, 2, 25)
     assert card.known_answer.outputs["forecast"].array().max() > 20, "in the unit of the series"
+    judged = CliRunner().invoke(cli, ["evaluate", str(tmp_path / "pump.onnx"), path, "--json", "--jobs", "1"])
+    assert judged.exit_code == 0, judged.output
+    assert json.loads(judged.stdout)["total"]["forecast"]["forecasts"] > 100
 
 
 def test_a_recording_is_cut_at_its_gaps(tmp_path: Path) -> None:
