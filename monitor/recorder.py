@@ -20,7 +20,7 @@ import numpy as np
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Floats
 from monitor.core.errors import ConfigError, StorageLost
 from monitor.recordings_csv import CsvWriter
-from monitor.recordings_edf import EdfWriter, step_for
+from monitor.recordings_edf import EdfWriter, steps_for
 from monitor.recordings_wfdb import WfdbWriter
 
 Format = Literal["wfdb", "edf", "csv"]
@@ -30,6 +30,8 @@ _LOOK_S = 5.0
 """So much of a signal is looked at before its range is chosen, where the format asks for one that fits."""
 _STEP = 1e-6
 """A digital step of a WFDB record, unless the signal's values are too large for it."""
+_FINEST_MV = 1e-3
+"""The smallest of an EDF file in millivolts: its range is chosen without a look, and is never below 32 mV."""
 _LATE_S = 1.0
 """A clock that strays by less is followed, while samples are numbered without a break."""
 
@@ -204,15 +206,14 @@ class Recorder:
         taken = {path.name.partition(".")[0] for path in self._folder.glob(f"{stem}*")}
         name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in taken)
         channels = first.channels or tuple(str(i + 1) for i in range(values.shape[1]))
-        known = np.abs(values[~np.isnan(values)])
-        largest = float(known.max()) if len(known) else 0.0
         writer: Writer
         if self._form == "wfdb":
+            largest = float(np.nan_to_num(np.abs(values)).max(initial=0.0))
             step = max(_STEP, float(10.0 ** math.ceil(math.log10(max(4 * largest, 1e-30) / 2**31))))
             writer = WfdbWriter(self._folder / name, rate_hz, channels, first.unit, t0_ns, step)
         elif self._form == "edf":
-            step = max(step_for(largest), 1e-3) if first.unit == "mV" else step_for(largest)
-            writer = EdfWriter(self._folder / f"{name}.edf", rate_hz, channels, first.unit, t0_ns, step)
+            steps = steps_for(values, _FINEST_MV) if first.unit == "mV" else steps_for(values)
+            writer = EdfWriter(self._folder / f"{name}.edf", rate_hz, channels, first.unit, t0_ns, steps)
         else:
             writer = CsvWriter(self._folder / f"{name}.csv", rate_hz, channels, t0_ns)
         self.files.append(writer.path)

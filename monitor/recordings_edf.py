@@ -8,6 +8,7 @@ says -1 records, as the specification wants, so that a file whose writer died is
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,12 @@ from monitor.core.errors import RecordingError
 from monitor.recorded import AAMI, Recording, nanoseconds
 
 MISSING = -32768
-_HIGHEST = 32767
+_HIGHEST = 32000
+"""Steps up to the end of a signal's range: so many of 1, 2 or 5 times a power of ten are a short number."""
+_WITHIN = 10_000
+"""Steps up to the largest value that is known when a range is chosen, at most: three times as much still fits."""
+_FINEST, _COARSEST = 5e-9, 300.0
+"""Steps whose range, 0.00016 and 9600000, just fits into a header."""
 _NOTES = "EDF Annotations"
 _NOTE_BYTES = 240
 """Of each record: its time, and room for a few annotations; what does not fit goes into the next one."""
@@ -151,10 +157,11 @@ class EdfWriter:
     """Writes one EDF+ file, a record whenever there are samples enough for one."""
 
     def __init__(
-        self, path: Path, rate_hz: float, channels: tuple[str, ...], unit: str, start_ns: int, step: float
+        self, path: Path, rate_hz: float, channels: tuple[str, ...], unit: str, start_ns: int, steps: list[float]
     ) -> None:
-        """`step` is the size of a digital step: what lies beyond 32767 of them does not fit."""
-        self.path, self._step = path, float(_short(_HIGHEST * step)) / _HIGHEST
+        """`steps` are the sizes of a digital step, a channel each: what lies beyond 32000 of them does not fit."""
+        self.path = path
+        self._steps = np.array([float(_short(_HIGHEST * step)) / _HIGHEST for step in steps])
         self._per_record = max(round(rate_hz), 1)
         self._record_s = self._per_record / rate_hz
         self._start_ns = start_ns
@@ -162,12 +169,13 @@ class EdfWriter:
         self._notes: list[bytes] = []
         self._records = 0
         self._file = path.open("wb")
-        self._file.write(_header(self._record_s, self._per_record, channels, unit, start_ns, step))
+        self._file.write(_header(self._record_s, self._per_record, channels, unit, start_ns, steps))
         self._file.flush()
 
     def fits(self, values: Floats) -> bool:
-        """Whether the file can hold these values."""
-        return not (np.abs(values) > _HIGHEST * self._step).any()
+        """Whether the file can hold these values; what no file can hold is clipped, and asks for no other one."""
+        sizes = np.abs(values)
+        return not ((sizes > _HIGHEST * self._steps) & (sizes <= _HIGHEST * _COARSEST)).any()
 
     def write(self, values: Floats) -> None:
         """Samples (time, channel) that follow on."""
@@ -183,7 +191,8 @@ class EdfWriter:
         self._notes.append(f"+{at_s:.6f}\x14{words}\x14\x00".encode())
 
     def _record(self, values: Floats) -> None:
-        digital = np.where(np.isnan(values), MISSING, np.rint(np.nan_to_num(values / self._step)))
+        digital = np.clip(np.rint(values / self._steps), -_HIGHEST, _HIGHEST)
+        digital = np.where(np.isnan(values), MISSING, digital)
         when = f"{self._offset_s + self._records * self._record_s:.6f}"
         notes = f"+{when}\x14\x14\x00".encode()
         while self._notes and len(notes) + len(self._notes[0]) <= _NOTE_BYTES:
@@ -218,11 +227,12 @@ def _header(
     channels: tuple[str, ...],
     unit: str,
     start_ns: int,
-    step: float,
+    steps: list[float],
 ) -> bytes:
     start = datetime.fromtimestamp(start_ns // NS, UTC)
     count = len(channels)
-    reach = _short(_HIGHEST * step)
+    reaches = [_short(_HIGHEST * step) for step in steps]
+    unit = re.sub("[\u00b5\u03bc]", "u", unit)  # both are a micro
     months = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
     day = f"{start.day:02d}-{months[start.month - 1]}-{start.year}"
     top = (
@@ -234,10 +244,10 @@ def _header(
         [*(name[:16] for name in channels), _NOTES],
         [""] * (count + 1),
         [*[unit[:8]] * count, ""],
-        [*[f"-{reach}"[:8]] * count, "-1"],
-        [*[reach] * count, "1"],
+        [*(f"-{reach}" for reach in reaches), "-1"],
+        [*reaches, "1"],
         [*[str(-_HIGHEST)] * count, str(MISSING)],
-        [str(_HIGHEST)] * (count + 1),
+        [*[str(_HIGHEST)] * count, "32767"],
         [""] * (count + 1),
         [*[str(per_record)] * count, str(_NOTE_BYTES // 2)],
         [""] * (count + 1),
@@ -256,6 +266,20 @@ def _short(value: float) -> str:
     return str(min(int(value), 9_999_999))
 
 
-def step_for(largest: float) -> float:
-    """A digital step that leaves room for four times the largest value, a power of ten."""
-    return float(10.0 ** math.ceil(math.log10(max(4 * largest, 1e-3) / _HIGHEST)))
+def steps_for(values: Floats, finest: float = _FINEST) -> list[float]:
+    """Of each channel of (time, channel), a digital step that leaves room for three times its largest value.
+
+    What no header can hold does not count, and a channel without any value but 0 takes the largest of the others.
+    """
+    sizes = np.abs(values, dtype=np.float64)
+    largest = np.where(sizes <= _HIGHEST * _COARSEST, sizes, 0).max(axis=0, initial=0)
+    largest[largest == 0] = largest.max(initial=0)
+    return [max(_step_for(float(one)), finest) for one in largest]
+
+
+def _step_for(largest: float) -> float:
+    """The least step of 1, 2 or 5 times a power of ten that suffices."""
+    least = max(largest / _WITHIN, _FINEST)
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next((n * power for n in (1, 2, 5) if n * power >= least), 10 * power)
+    return float(min(step, _COARSEST))

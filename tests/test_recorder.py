@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from monitor.core.blocks import NS, Alarm, Beat, Block, Event, Kind, State
@@ -13,7 +13,7 @@ from monitor.core.errors import ConfigError, RecordingError, StorageLost
 from monitor.recorder import LONGEST_GAP_S, Recorder
 from monitor.recordings import read_recording
 from monitor.recordings_csv import CsvWriter
-from monitor.recordings_edf import EdfWriter, read_edf
+from monitor.recordings_edf import EdfWriter, read_edf, steps_for
 from monitor.recordings_wfdb import WfdbWriter
 
 T0 = 1_700_000_000_250_000_000
@@ -197,6 +197,104 @@ def test_an_edf_file_of_a_small_signal_keeps_its_digits(tmp_path):
     np.testing.assert_allclose(got.values[:, 0], values, atol=6e-7)
 
 
+@pytest.mark.parametrize("unit", ["mmHg", "mV"])
+def test_each_channel_of_an_edf_file_has_a_range_of_its_own(unit, tmp_path):
+    recorder = Recorder(tmp_path, "edf")
+    wave = np.sin(np.arange(1280) / 9)
+    recorder.block(block(np.stack((wave, 1000 * wave), 1), 0, unit=unit))
+    recorder.close()
+    (got,) = read_all(recorder)
+    np.testing.assert_allclose(got.values[:, 0], wave, atol=6e-4)
+    np.testing.assert_allclose(got.values[:, 1], 1000 * wave, atol=0.06)
+
+
+@given(largest=st.floats(1e-5, 9e6), shares=st.lists(st.integers(-3000, 3000), min_size=1, max_size=50))
+@example(largest=9e6, shares=[1000])
+def test_an_edf_file_has_room_and_thousands_of_steps_for_what_it_began_with(largest, shares, tmp_path_factory):
+    path = tmp_path_factory.mktemp("edf") / "a.edf"
+    (step,) = steps_for(np.float32([[largest]]))
+    writer = EdfWriter(path, 1.0, ("a",), "", T0, [step])
+    values = (np.float32(shares) * np.float32(min(largest, 3e6) / 1000))[:, None]
+    assert largest / step >= min(largest / 5e-9, 3999)
+    assert step <= 300, "32000 of more are no number of seven digits"
+    assert writer.fits(values)
+    writer.write(values)
+    writer.close()
+    np.testing.assert_allclose(read_edf(path).values, values, rtol=2e-7, atol=0.5001 * step)
+
+
+@pytest.mark.parametrize("value", [95.37, 99.99, 0.1234, 7.654])
+def test_an_edf_file_keeps_four_digits(value, tmp_path):
+    recorder = Recorder(tmp_path, "edf")
+    recorder.block(block(np.full(1280, value), 0, unit="%"))
+    recorder.close()
+    assert (read_all(recorder)[0].values == np.float32(value)).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("glitch", [3e38, -3e38, np.inf, 1e7])
+@pytest.mark.parametrize("at", [0, 1500])
+def test_what_no_edf_file_can_hold_is_clipped_and_leaves_the_rest_as_it_is(glitch, at, tmp_path):
+    recorder = Recorder(tmp_path, "edf")
+    values = np.stack((np.linspace(-1, 1, 2560), np.linspace(-9, 9, 2560)), 1)
+    values[at, 0] = glitch
+    for seq in range(0, 2560, 128):
+        recorder.block(block(values[seq : seq + 128], seq, unit="V"))
+    recorder.close()
+    (got,) = read_all(recorder)
+    assert 3 <= got.values[at, 0] * np.sign(glitch) <= 9
+    got.values[at, 0] = values[at, 0] = 0
+    np.testing.assert_allclose(got.values, values, atol=6e-4)
+
+
+def test_a_writer_of_edf_clips_what_does_not_fit(tmp_path):
+    writer = EdfWriter(tmp_path / "a.edf", 4.0, ("a", "b"), "mV", T0, [1e-3, 1.0])
+    values = np.float32([[40, 40], [-40, -4e4], [33, 4e4], [1, np.nan]])
+    assert not writer.fits(values)
+    writer.write(values)
+    writer.close()
+    np.testing.assert_array_equal(
+        read_edf(tmp_path / "a.edf").values, [[32, 40], [-32, -32000], [32, 32000], [1, np.nan]]
+    )
+
+
+def test_a_channel_that_begins_without_a_value_has_the_range_of_its_neighbour(tmp_path):
+    recorder = Recorder(tmp_path, "edf")
+    values = np.full((2560, 2), 50.0)
+    values[:640, 0], values[640:1280, 0] = np.nan, 0
+    for seq in range(0, 2560, 128):
+        recorder.block(block(values[seq : seq + 128], seq, unit="%"))
+    recorder.close()
+    (got,) = read_all(recorder)
+    np.testing.assert_array_equal(got.values, values)
+
+
+def test_an_edf_file_of_before_is_still_read(tmp_path):
+    """Then the range of every channel ended at 32767 steps."""
+    writer = EdfWriter(tmp_path / "a.edf", 4.0, ("a",), "mV", T0, [1e-3])
+    writer.write(np.float32([[1.234], [-32], [np.nan], [0]]))
+    writer.close()
+    raw = (tmp_path / "a.edf").read_bytes()
+    for now, before in (
+        (b"-32000  -32768  32000   32767   ", b"-32767  -32768  32767   32767   "),
+        (b"-32     -1      32      1       ", b"-32.767 -1      32.767  1       "),
+    ):
+        assert now in raw
+        raw = raw.replace(now, before)
+    (tmp_path / "a.edf").write_bytes(raw)
+    got = read_edf(tmp_path / "a.edf").values[:, 0]
+    np.testing.assert_array_equal(got, np.float32([1.234, -32, np.nan, 0]))
+
+
+@pytest.mark.parametrize("form", ["wfdb", "edf"])
+@pytest.mark.parametrize("micro", ["\u00b5", "\u03bc"])
+def test_microvolts_are_written_as_is_the_custom(form, micro, tmp_path):
+    recorder = Recorder(tmp_path, form)
+    recorder.block(block(np.ones(1280), 0, unit=f"{micro}V"))
+    recorder.close()
+    assert read_all(recorder)[0].unit == "uV"
+
+
 def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path, "csv")
     recorder.block(block(np.zeros(2000), 0))
@@ -225,7 +323,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 @settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 def test_any_bytes_are_an_edf_recording_or_refused(raw, at, length, tmp_path_factory):
     folder = tmp_path_factory.mktemp("edf")
-    writer = EdfWriter(folder / "a.edf", 4.0, ("a",), "mV", T0, 1e-3)
+    writer = EdfWriter(folder / "a.edf", 4.0, ("a",), "mV", T0, [1e-3])
     writer.write(np.zeros((20, 1), np.float32))
     writer.close()
     good = (folder / "a.edf").read_bytes()
@@ -236,7 +334,7 @@ def test_any_bytes_are_an_edf_recording_or_refused(raw, at, length, tmp_path_fac
 
 
 def test_records_of_edf_that_do_not_follow_on_have_gaps_between_them(tmp_path):
-    writer = EdfWriter(tmp_path / "a.edf", 4.0, ("a",), "mV", T0 // NS * NS, 1e-3)
+    writer = EdfWriter(tmp_path / "a.edf", 4.0, ("a",), "mV", T0 // NS * NS, [1e-3])
     writer.write(np.ones((12, 1), np.float32))
     writer.close()
     raw = (tmp_path / "a.edf").read_bytes()

@@ -180,8 +180,7 @@ class Engine:
 
     def _stale_after_s(self) -> Doubles:
         """(stream,) how long a silence of each is one; 0 where none is."""
-        plans = (stream.plan for stream in self._intake.streams)
-        return np.array([plan.stale_s if plan.quality else 0.0 for plan in plans])
+        return np.array([one.plan.stale_s if one.plan.quality else 0.0 for one in self._intake.streams])
 
     def refuse(self, stream: str) -> None:
         """A block of this stream could not be used: it could not be read, or `push` raised SchemaError."""
@@ -289,7 +288,8 @@ class Engine:
 
     def some_states(self, start: int, end: int) -> list[StreamState]:
         """The same of the streams from the `start`-th to before the `end`-th, in the order in which they came."""
-        return stream_states(self._intake.streams[start:end], self._judges)
+        silent_s = self._staleness.silent_s(self._quality.counts(self.count_streams()))
+        return stream_states(self._intake.streams[start:end], self._judges, silent_s)
 
     def count_skipped(self) -> int:
         """Hops left out so far because the machine could not keep up."""

@@ -11,16 +11,17 @@ from monitor.core.judge import Judge
 from monitor.core.judging import ForecastJudge
 from monitor.core.lanes import Lane
 from monitor.core.published import StreamState
+from monitor.core.scoring import Doubles
 from monitor.core.stream import Stream
 
 
-def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> list[StreamState]:
-    """The state of each of `streams`; `judges` by the name of their lane."""
-    n = len(streams)
+def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge], silent_s: Doubles) -> list[StreamState]:
+    """The state of each of `streams`; `judges` by the name of their lane, `silent_s` by slot."""
+    n, own = len(streams), np.array([stream.slot for stream in streams], np.int64)
     windows, forecasts, skipped = (np.zeros(n, np.int64) for _ in range(3))
     warming = np.zeros(n, np.bool_)
     rate_bpm, skill = np.full(n, np.nan), np.full(n, np.nan)
-    newest_ns = streams[0].places.newest_ns(np.array([stream.slot for stream in streams])) if n else warming
+    newest_ns = streams[0].places.newest_ns(own) if n else warming
     members: dict[Lane, list[int]] = {}
     for i, stream in enumerate(streams):
         for lane in stream.lanes:
@@ -37,11 +38,11 @@ def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> lis
         elif isinstance(judge, ForecastJudge):
             skill[at] = judge.scorer.skill(slots)
             forecasts[at] += lane.inferred[slots]
-    columns = (newest_ns, windows, forecasts, skipped, warming, rate_bpm, skill)
+    columns = (newest_ns, windows, forecasts, skipped, warming, rate_bpm, skill, silent_s[own])
     numbers = zip(*(column.tolist() for column in columns), strict=True)
     idents: dict[tuple[Lane, ...], tuple[str, ...]] = {}
     found = []
-    for stream, (newest, made, ahead, left_out, short, rate, better) in zip(streams, numbers, strict=True):
+    for stream, (newest, made, ahead, left_out, short, rate, better, silent) in zip(streams, numbers, strict=True):
         key = tuple(stream.lanes)
         if key not in idents:
             idents[key] = tuple(lane.card.ident for lane in key)
@@ -61,6 +62,7 @@ def stream_states(streams: Sequence[Stream], judges: Mapping[str, Judge]) -> lis
                 events=stream.events,
                 heart_rate_bpm=rate,
                 skill=better,
+                silent_s=silent,
             )
         )
     return found

@@ -60,6 +60,8 @@ class StreamState(msgspec.Struct, frozen=True):
     """1 - (mean squared forecast error) / (that of persistence), over the last minutes."""
     alarms: int = 0
     """Alarms that are not over."""
+    silent_s: float = 0.0
+    """Since its newest sample came, by the monitor's clock, as of its last look; 0 where it has not looked."""
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ class Staleness:
         self._since_s = np.full(capacity, np.nan)
         self._usual_s = np.zeros(capacity)
         self._is_stale = np.zeros(capacity, np.bool_)
+        self._looked_s = np.nan
 
     def look(self, counts: Ints, after_s: NDArray[np.float64], now_s: float) -> tuple[list[int], list[int]]:
         """Slots that have just fallen silent, and those that have just come back.
@@ -28,7 +29,7 @@ class Staleness:
         `counts` (slot,) is any number that changes when samples come, `after_s` (slot,) how long a silence is one;
         0 says never.
         """
-        n = len(counts)
+        n, self._looked_s = len(counts), now_s
         moved = counts != self._count[:n]
         waited_s = np.where(moved & ~np.isnan(self._since_s[:n]), now_s - self._since_s[:n], 0.0)
         back = np.flatnonzero(moved & self._is_stale[:n])
@@ -41,6 +42,11 @@ class Staleness:
         silent = ~self._is_stale[:n] & (after_s > 0) & (now_s - self._since_s[:n] >= enough_s)
         self._is_stale[:n] |= silent
         return np.flatnonzero(silent).tolist(), back.tolist()
+
+    def silent_s(self, counts: Ints) -> NDArray[np.float64]:
+        """(slot,) for how long each was silent at the last look; 0 where there was none or samples came since."""
+        n = len(counts)
+        return np.where(counts == self._count[:n], np.nan_to_num(self._looked_s - self._since_s[:n]), 0.0)
 
     def waits(self, after_s: NDArray[np.float64]) -> bool:
         """Whether any of them may yet fall silent."""

@@ -62,12 +62,14 @@ def clock_text(t_ns: int, *, date: bool = False) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}" if date else f"{moment:%H:%M:%S}.{t_ns % NS // 1_000_000:03d}"
 
 
-def ago_text(board: Board, alarm: Alarm) -> str:
-    """How long ago the alarm was raised, in its stream's own time."""
+def ago_text(board: Board, alarm: Alarm, now_s: float) -> str:
+    """How long ago the alarm was raised, in its stream's own time, which stands still while nothing comes."""
     view = board.streams.get(alarm.stream)
-    if view is None or view.newest_ns < alarm.raised_ns:
+    if view is None:
         return "now"
-    seconds = (view.newest_ns - alarm.raised_ns) / NS
+    seconds = (view.newest_ns - alarm.raised_ns) / NS + (board.stale_s(view.name, now_s) or 0.0)
+    if seconds < 0:
+        return "now"
     if seconds >= 10:
         seconds -= seconds % (60 if seconds >= 120 else 1)
     return f"{seconds_text(round(seconds, 1))} ago"
@@ -184,7 +186,7 @@ def banner(board: Board, choices: Choices, now_s: float, address: str) -> Line:
     more = f"   +{len(calling) - 1} more" if len(calling) > 1 else ""
     return (
         Part(f" {sign_of(alarm, choices)} {title_of(alarm)}  {alarm.stream}", ink, ground, bold=True),
-        Part(f"  {score_text(alarm)}{ago_text(board, alarm)}", ink, ground),
+        Part(f"  {score_text(alarm)}{ago_text(board, alarm, now_s)}", ink, ground),
         Part(f"{'   latched until acknowledged' if alarm.state is State.LATCHED else ''}{more}", ink, ground),
         Part(f"{silent}   [a] acknowledge   [m] silence   [w] why", ink, ground, bold=True),
     )

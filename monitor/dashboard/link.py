@@ -53,7 +53,7 @@ DETAILS = (b"samples", b"forecast", b"scores", b"beats")
 
 LAST_NS = 2**62
 """Times from here on are none; the sum of two still fits into 64 bits."""
-_TIMES = ("t_ns", "t0_ns", "made_ns", "newest_ns", "raised_ns", "changed_ns", "start_ns", "end_ns")
+_TIMES = ("t_ns", "t0_ns", "made_ns", "newest_ns", "raised_ns", "changed_ns", "start_ns", "end_ns", "silent_s")
 
 _DECODERS: dict[str, Callable[[bytes], Message]] = {
     "samples": decode_block,

@@ -127,7 +127,7 @@ class WatchScreen(Actions):
         self.query_one(Numerals).update(board, choices, now_s)
         self.query_one(BeatOverlay).update(board, choices)
         self.query_one(PastStrip).update(board, choices)
-        self.query_one(AlarmTable).update(board, choices)
+        self.query_one(AlarmTable).update(board, choices, now_s)
         self.query_one(StreamList).update(board, choices, now_s)
         self.query_one(Footer).update(choices)
 

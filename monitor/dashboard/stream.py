@@ -76,7 +76,8 @@ class StreamView:
         self.past: Past | None = None
         self.playhead = Playhead()
         self.moved_s: float | None = None
-        """Wall time at which its newest data time last changed; None before anything came."""
+        """Wall time at which its newest data time was last seen to change; None before anything came."""
+        self._told_s = math.inf  # the same as the newest state has it, where nothing has come since
         self._newest_known_ns = -1
         self.loads = 0
         """How often its past was fetched."""
@@ -143,23 +144,23 @@ class StreamView:
 
     def _fold_state(self, state: StreamState, now_s: float) -> None:
         self.state = state
-        self.channels = state.channels or self.channels
-        self.unit = state.unit or self.unit
+        self.channels, self.unit = state.channels or self.channels, state.unit or self.unit
         self._moved(state.newest_ns, now_s)
+        self._told_s = now_s - state.silent_s
 
     def _moved(self, newest_ns: int, now_s: float) -> None:
         if newest_ns != self._newest_known_ns:
-            self._newest_known_ns, self.moved_s = newest_ns, now_s
+            self._newest_known_ns, self.moved_s, self._told_s = newest_ns, now_s, math.inf
 
     def fold_history(self, blocks: Iterable[Block], events: Iterable[Event], beats: Iterable[Beat]) -> None:
         """Put what the daemon kept before what has come since."""
         self.loads += 1
         since, self.trace = self.trace, None
-        newest_known_ns, moved_s, head = self._newest_known_ns, self.moved_s, self.playhead
+        live = self._newest_known_ns, self.moved_s, self._told_s, self.playhead
         self.playhead = Playhead()
         for block in blocks:
             self._fold_block(block, 0.0)
-        self.playhead, self._newest_known_ns, self.moved_s = head, newest_known_ns, moved_s
+        self._newest_known_ns, self.moved_s, self._told_s, self.playhead = live
         if self.trace is None:
             self.trace = since
         elif since is not None and since.newest_ns > self.trace.newest_ns:
@@ -248,7 +249,7 @@ class StreamView:
         if self.moved_s is None:
             return None
         usual_s = max(3 * self.playhead.interval_s, 3 / self.rate_hz if self.rate_hz else 0.0)
-        silent_s = now_s - self.moved_s
+        silent_s = now_s - min(self.moved_s, self._told_s)
         return silent_s if silent_s > 3.0 + usual_s else None
 
     @property

@@ -79,7 +79,7 @@ class Table(NamedTuple):
     """By line: alarm id or stream name; empty for headings."""
 
 
-def alarm_table(board: Board, choices: Choices, width: int, height: int, *, focused: bool) -> Table:
+def alarm_table(board: Board, choices: Choices, width: int, height: int, now_s: float, *, focused: bool) -> Table:
     """Alarms by urgency; the selected one, or the one that `a` would acknowledge, stands out."""
     shown = columns_that_fit(ALARM_COLUMNS, width)
     alarms = choices.alarms(board)
@@ -87,7 +87,7 @@ def alarm_table(board: Board, choices: Choices, width: int, height: int, *, focu
     start = first_row(at, height - 1, len(alarms))
     lines, keys = [_heading(ALARM_COLUMNS, shown, focused=focused)], [""]
     for alarm in alarms[start : start + height - 1]:
-        lines.append(_alarm_row(board, choices, alarm, shown))
+        lines.append(_alarm_row(board, choices, alarm, shown, now_s))
         keys.append(alarm.id)
     if not alarms and height > 1:
         text = "  no alarm matches" if choices.alarm_filter else "  no alarms yet"
@@ -95,14 +95,14 @@ def alarm_table(board: Board, choices: Choices, width: int, height: int, *, focu
     return Table(lines, keys)
 
 
-def _alarm_row(board: Board, choices: Choices, alarm: Alarm, shown: list[int]) -> Line:
+def _alarm_row(board: Board, choices: Choices, alarm: Alarm, shown: list[int], now_s: float) -> Line:
     calls = is_live(alarm) and not alarm.acknowledged
     ground = Ink.SELECTED if alarm.id == choices.alarm_id else Ink.PANEL
     texts = (
         sign_of(alarm, choices), clock_text(alarm.raised_ns), title_of(alarm), alarm.stream,
         state_text(board, alarm),
         f"{alarm.score:.2f}/{number_text(alarm.threshold, 2)}" if score_text(alarm) else "",
-        ago_text(board, alarm), board.verdict(alarm.id), alarm.model,
+        ago_text(board, alarm, now_s), board.verdict(alarm.id), alarm.model,
     )  # fmt: skip
     cells = [(texts[i], ALARM_COLUMNS[i].width) for i in shown]
     live_ink = ink_of(alarm) if calls and alarm.priority == "high" else Ink.TEXT

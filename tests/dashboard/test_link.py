@@ -121,10 +121,11 @@ async def test_events_and_states_of_all_streams_come_without_asking(daemon):
         (b"all/signals/\xff\xfe/state", b""),
         (b"all/signals/s/state", encode(state("another"))),
         (b"all/signals/s/state", encode(state("s", newest_s=1e10))),
+        (b"all/signals/s/state", encode(state("s", silent_s=float("inf")))),
         (b"signals/monitor/status", b""),
         (b"signals/s/samples", b"{"),
     ],
-    ids=["garbage", "what", "short", "not-ascii", "another-stream", "no-time", "status", "block"],
+    ids=["garbage", "what", "short", "not-ascii", "another-stream", "no-time", "no-span", "status", "block"],
 )
 async def test_what_cannot_be_read_is_counted_and_changes_nothing(daemon, topic, payload):
     async with linked(daemon.feed, daemon.control) as (board, link):

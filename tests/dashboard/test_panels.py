@@ -82,13 +82,30 @@ def test_the_banner_of_the_most_urgent_alarm():
 )
 def test_how_long_ago_in_few_characters(seconds, text):
     board = board_with(state(newest_s=10 + seconds))
-    assert ago_text(board, alarm("a", 10.0)) == text
+    assert ago_text(board, alarm("a", 10.0), 0.0) == text
+
+
+def test_an_alarm_grows_old_while_its_stream_is_silent():
+    board = board_with(state(newest_s=12, silent_s=1.0), alarm("a", 12.0, kind=Kind.SIGNAL, label="stale"))
+    board.fold(status(), 70.0)
+    assert "stale  s  71 s ago" in line(banner(board, chosen(board), 70.0, ADDRESS))
+    assert "71 s ago" in table_text(alarm_table(board, chosen(board), 110, 3, 70.0, focused=False))[1]
+    assert ago_text(board, alarm("b", 2.0), 70.0) == "81 s ago"
+    assert ago_text(board, alarm("c", 12.001), 70.0) == "70 s ago"  # of a sample that no state has told of yet
+    board.fold(state(newest_s=80), 71.0)
+    assert ago_text(board, alarm("a", 12.0), 72.0) == "68 s ago"
+
+
+def test_an_alarm_of_a_recording_is_as_old_as_its_data():
+    board = Board(length_s=60.0)
+    board.fold(state(newest_s=12, silent_s=30.0), 0.0)
+    assert ago_text(board, alarm("a", 2.0), 60.0) == "10 s ago"
 
 
 def test_a_fault_that_is_or_is_not_there_has_no_score():
     board = board_with(state(newest_s=10), alarm("a", 1.0, kind=Kind.SIGNAL, label="lead-off"))
     text = line(banner(board, chosen(board), 0.0, ADDRESS))
-    table = table_text(alarm_table(board, chosen(board), 110, 3, focused=False))
+    table = table_text(alarm_table(board, chosen(board), 110, 3, 0.0, focused=False))
     assert "lead-off  s  9 s ago" in text
     assert "/" not in table[1]
     board.fold(alarm("a", 1.0, kind=Kind.SIGNAL, label="noise", model="ecg-beats@1"), 0.0)
@@ -148,7 +165,7 @@ def test_the_alarm_table():
         alarm("c", 2.0, state=State.CLEARED, kind=Kind.DEVIATION, label="forecast"),
         alarm("d", 3.0, state=State.LATCHED, kind=Kind.LIMIT, label="heart-rate"),
     )
-    table = alarm_table(board, chosen(board), 110, 9, focused=False)
+    table = alarm_table(board, chosen(board), 110, 9, 0.0, focused=False)
     assert table.keys == ["", "a", "d", "b", "c"]
     text = table_text(table)
     assert text[1].split() == ["▲▲▲", "13:47:38.000", "V", "s", "active", "0.97/0.80", "2", "s", "ago", "ecg@2"]
@@ -161,7 +178,7 @@ def test_the_alarm_table():
 
 def test_the_selected_alarm_stands_out_and_stays_in_sight():
     board = board_with(*[alarm(f"a{i:02}", i) for i in range(30)])
-    table = alarm_table(board, chosen(board, alarm_id="a05"), 80, 6, focused=True)
+    table = alarm_table(board, chosen(board, alarm_id="a05"), 80, 6, 0.0, focused=True)
     assert "a05" in table.keys
     assert table.lines[table.keys.index("a05")][0].ground is Ink.SELECTED
     assert len(table.lines) == 6
@@ -171,7 +188,7 @@ def test_the_selected_alarm_stands_out_and_stays_in_sight():
 def test_tables_of_any_width(width):
     board = board_with(state(newest_s=60), alarm("a"))
     for table in (
-        alarm_table(board, chosen(board), width, 5, focused=False),
+        alarm_table(board, chosen(board), width, 5, 0.0, focused=False),
         stream_table(board, chosen(board), ["s"], width, 5, 0.0, focused=False),
     ):
         assert len({len(text) for text in table_text(table)}) == 1
@@ -179,9 +196,9 @@ def test_tables_of_any_width(width):
 
 def test_empty_tables_say_so():
     board = Board()
-    assert "no alarms yet" in table_text(alarm_table(board, Choices(), 80, 5, focused=False))[1]
+    assert "no alarms yet" in table_text(alarm_table(board, Choices(), 80, 5, 0.0, focused=False))[1]
     assert "no streams yet" in table_text(stream_table(board, Choices(), [], 80, 5, 0.0, focused=False))[1]
-    assert len(alarm_table(board, Choices(), 80, 1, focused=False).lines) == 1
+    assert len(alarm_table(board, Choices(), 80, 1, 0.0, focused=False).lines) == 1
 
 
 def test_the_stream_table():

@@ -98,6 +98,22 @@ def test_a_stream_is_stale_when_its_data_stand_still():
     assert view.stale_s(18.0) is None
 
 
+def test_how_long_a_stream_was_silent_before_is_what_the_daemon_says():
+    board = Board()
+    board.fold_overview(status(), [state(newest_s=1.0, silent_s=600.0)], 10.0)
+    view = board.streams["s"]
+    assert view.stale_s(10.5) == 600.5
+    board.fold_history("s", [block([1.0, 2.0], 0.99)], [], [])
+    assert view.stale_s(10.5) == 600.5
+    board.fold(state(newest_s=1.0, silent_s=601.5), 11.0)  # the newest word counts
+    assert view.stale_s(12.0) == 602.5
+    board.fold(state(newest_s=1.0), 30.0)  # nor is it less than what was seen here
+    assert view.stale_s(31.0) == 21.0
+    board.fold(state(newest_s=1.0, silent_s=700.0), 32.0)
+    board.fold(block([1.0], 1.5), 32.5)
+    assert view.stale_s(33.0) is None
+
+
 def test_a_slow_stream_is_given_its_time():
     board = board_with(state(newest_s=1.0, rate_hz=0.1), now_s=0.0)
     assert board.streams["s"].stale_s(30.0) is None

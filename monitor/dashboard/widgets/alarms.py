@@ -23,9 +23,10 @@ class AlarmTable(Lines, can_focus=True):
 
     _keys: tuple[str, ...] = ()
 
-    def update(self, board: Board, choices: Choices) -> None:
+    def update(self, board: Board, choices: Choices, now_s: float) -> None:
         """Show how things are."""
-        table = alarm_table(board, choices, self.size.width, self.size.height, focused=self.has_focus)
+        width, height = self.size
+        table = alarm_table(board, choices, width, height, now_s, focused=self.has_focus)
         self._keys = tuple(table.keys)
         self.show(table.lines, choices)
 
