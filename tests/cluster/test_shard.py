@@ -13,6 +13,7 @@ from monitor.control import Acknowledge, SetBudget
 from monitor.core.blocks import Alarm, Event, State
 from monitor.core.expected import differences, in_order, parse, row_of
 from monitor.core.wire import encode_block
+from monitor.faults import without_gaps
 from monitor.recordings import read_recording
 from monitor.reload import load_models
 from monitor.senders import blocks_of, recording_values
@@ -42,7 +43,8 @@ def test_it_flags_what_a_daemon_flags(name, stream):
         unit=recording.unit, t0_ns=0,
     )  # fmt: skip
     messages = [
-        Entry(n + 1, stream, encode_block(block), START_NS + n * 100 * MS) for n, block in enumerate(blocks)
+        Entry(n + 1, stream, encode_block(block), START_NS + n * 100 * MS)
+        for n, block in enumerate(without_gaps(blocks))
     ]
     notices = [n for at in range(0, len(messages), 7) for n in shard.take(messages[at : at + 7]).notices]
     got = in_order(row_of(notice, 0) for notice in notices if isinstance(notice, Event | Alarm))
