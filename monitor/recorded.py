@@ -42,3 +42,8 @@ def nanoseconds(when: datetime) -> int:
     """Since the epoch; a time without a zone is taken for UTC."""
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1_000_000) * 1000
+
+
+def plain_unit(unit: str) -> str:
+    """A unit without the micro signs, of which Unicode has two: for formats of plain ASCII, where it is a u."""
+    return unit.replace("\u00b5", "u").replace("\u03bc", "u")

@@ -8,7 +8,6 @@ says -1 records, as the specification wants, so that a file whose writer died is
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 
 from monitor.core.blocks import NS, Floats
 from monitor.core.errors import RecordingError
-from monitor.recorded import AAMI, Recording, nanoseconds
+from monitor.recorded import AAMI, Recording, nanoseconds, plain_unit
 
 MISSING = -32768
 _HIGHEST = 32000
@@ -232,7 +231,7 @@ def _header(
     start = datetime.fromtimestamp(start_ns // NS, UTC)
     count = len(channels)
     reaches = [_short(_HIGHEST * step) for step in steps]
-    unit = re.sub("[\u00b5\u03bc]", "u", unit)  # both are a micro
+    unit = plain_unit(unit)
     months = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
     day = f"{start.day:02d}-{months[start.month - 1]}-{start.year}"
     top = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import re
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from monitor.core.blocks import Floats, Ints
 from monitor.core.errors import RecordingError
-from monitor.recorded import AAMI, Recording, nanoseconds
+from monitor.recorded import AAMI, Recording, nanoseconds, plain_unit
 
 
 def read_wfdb(path: Path) -> Recording:
@@ -120,7 +119,7 @@ class WfdbWriter:
         start = datetime.fromtimestamp(start_ns // 1000 / 1e6, UTC)
         self._head = (f"{path.name} {len(channels)} {rate_hz:.9g}", f"{start:%H:%M:%S.%f} {start:%d/%m/%Y}")
         name = f"{path.name}.dat"
-        word = re.sub("[\u00b5\u03bc]", "u", "".join(unit.split())) or "NU"  # both are a micro
+        word = plain_unit("".join(unit.split())) or "NU"
         self._signals = [f"{name} 32 {self._gain:.12g}(0)/{word} 32 0 0 0 0 {channel}" for channel in channels]
         self._file = path.with_name(name).open("wb")
         self._notes = path.with_name(f"{path.name}.atr").open("wb")

@@ -18,6 +18,7 @@ from monitor.sockets import Socket
 PATIENCE_S = 30.0
 """So long may a daemon take for its next sample, or an answer, before it is taken to have stopped."""
 _ASK_S = 0.25
+_GRACE_S = 2.0
 _QUEUE = 100_000
 
 
@@ -72,7 +73,8 @@ class Witness:
             overview = await self._client.ask(GetStatus(), Overview)
             known = (state.newest_ns for state in overview.streams if state.stream == self._stream)
             before, newest_ns = newest_ns, next(known, -1)
-            if newest_ns < 0 and overview.status.refused > self._refused:
+            is_late = loop.time() - since > _GRACE_S  # it may be others who were refused
+            if newest_ns < 0 and is_late and overview.status.refused > self._refused:
                 raise MonitorError(
                     f"stream {self._stream!r}: the daemon refused what was sent, its log says why; is there an "
                     "entry under [[streams]] in its configuration whose name matches?"
